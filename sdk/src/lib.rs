@@ -1,1 +1,62 @@
-//! longshore-sdk
+//! # The Longshore SDK
+//!
+//! Everything an author of executors or a caller needs. An executor is a payload, an output and one async function;
+//! here is a whole one, with its test:
+//!
+//! ```
+//! use longshore_sdk::prelude::*;
+//!
+//! /// What the caller sends.
+//! #[derive(Serialize, Deserialize, JsonSchema)]
+//! struct Greet { name: String }
+//!
+//! /// What a completed job answers.
+//! #[derive(Serialize, Deserialize, JsonSchema)]
+//! struct Greeting { text: String }
+//!
+//! impl Payload for Greet {
+//!     const KIND: &'static str = "demo.greet";
+//!     type Output = Greeting;
+//! }
+//!
+//! struct Greeter;
+//!
+//! impl Executor for Greeter {
+//!     type Payload = Greet;
+//!     async fn run(&self, greet: Greet, context: &Context) -> Result<Greeting> {
+//!         if greet.name.is_empty() {
+//!             return Err(Fatal::new("empty_name", "a greeting needs a name").at("/name").into());
+//!         }
+//!         context.progress(0.5);                                        // shown live
+//!         let text = format!("Hello {}, at attempt {}", greet.name, context.attempt());
+//!         context.publish_bytes("card.txt", "text/plain", text.as_bytes()).await?; // `?`: try again
+//!         Ok(Greeting { text })
+//!     }
+//! }
+//! ```
+//!
+//! Rooms: [`executor`] (the trait and its policy), [`context`] (what an executor may ask for), [`outcome`] (how it ends),
+//! [`attempt`] (who runs it), [`wire`] (the message on RabbitMQ), [`source`] (inputs by reference).
+
+pub mod api;
+pub mod attempt;
+pub mod client;
+pub mod context;
+pub mod executor;
+pub mod outcome;
+pub mod source;
+pub mod testkit;
+pub mod wire;
+
+pub use context::{Artifact, CancelReason, Cancellation, Context, Progress};
+pub use executor::{AnyExecutor, Backoff, Executor, Payload, Policy, erase};
+pub use outcome::{ErrorReport, Failure, Fatal, OrFatal, Outcome, Result};
+pub use source::Source;
+pub use wire::JobId;
+
+/// What an executor's file usually needs.
+pub mod prelude {
+    pub use crate::{Context, Executor, Failure, Fatal, OrFatal, Payload, Policy, Progress, Result, Source};
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+}

@@ -1,0 +1,1 @@
+//! Calls a Longshore over HTTP and turns a job into something to await.
