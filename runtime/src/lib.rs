@@ -1,1 +1,7 @@
-//! longshore-runtime
+//! The Longshore runtime: ledger, broker, workers, agents, HTTP API, and the `longshore` command line.
+//! Executors are named only in `app.rs`. Read ARCHITECTURE.md for the walk of a job through these rooms.
+
+pub mod broker;
+pub mod clock;
+pub mod job;
+pub mod ledger;

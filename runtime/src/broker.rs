@@ -1,0 +1,216 @@
+//! The broker: the road from the ledger to a worker. It carries "this job is ready" and may lose, repeat or delay it.
+//! It knows no ledger and decides nothing about a job. [`rabbitmq`] and [`embedded`] implement it and pass one contract
+//! suite; exchanges and queues are plain data in [`topology`].
+
+pub mod embedded;
+pub mod link;
+pub mod rabbitmq;
+pub mod topology;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_sdk::JobId;
+use tokio::sync::mpsc;
+
+/// Why the broker did not take it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BrokerError {
+    /// No connection, no confirm in time, or a refusal that may pass. Whether it was published is unknown.
+    #[error("the broker does not answer: {0}")]
+    Unavailable(String),
+    /// It confirmed that no queue took the message.
+    #[error("no queue takes jobs of kind {0}")]
+    Unroutable(String),
+}
+
+/// A job to put on the road.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobMessage {
+    /// The job; also the message's id.
+    pub job: JobId,
+    /// Its kind, which names the queue.
+    pub kind: String,
+    /// Which of the kind's queues.
+    pub lane: Lane,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+}
+
+/// One of a kind's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Before the others.
+    High,
+    /// The usual.
+    Normal,
+    /// After the others.
+    Low,
+}
+
+/// An announcement on the events exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The event's id, the same on every repeat.
+    pub id: String,
+    /// The topic, e.g. `job.image.resize.completed`.
+    pub topic: String,
+    /// A CloudEvent as JSON.
+    pub body: Bytes,
+}
+
+/// What every worker hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Whoever runs this job stops it.
+    Cancel(JobId),
+    /// A job became due: relays look now.
+    Wake,
+}
+
+/// A queue's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages waiting.
+    pub ready: u64,
+    /// Consumers.
+    pub consumers: u64,
+}
+
+/// Whether the broker can be used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Connected.
+    pub connected: bool,
+    /// Connected, but it takes no messages (a memory or disk alarm).
+    pub blocked: bool,
+}
+
+/// A broker. Every method ends in bounded time; reconnecting is its own affair.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Makes sure that the kind's queues exist.
+    async fn declare(&self, kind: &str) -> Result<(), BrokerError>;
+    /// Publishes, durably, and waits for the confirm.
+    async fn publish(&self, message: &JobMessage) -> Result<(), BrokerError>;
+    /// Starts to take deliveries of a kind, at most `prefetch` unsettled at a time. Goes on through reconnections until
+    /// the consumer is closed.
+    async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError>;
+    /// Publishes an event and waits for the confirm.
+    async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError>;
+    /// Events from now on. A feed for waking up, not a record: it may have gaps, after which it yields `Heard::Gap`.
+    async fn events(&self) -> Result<Feed<Announcement>, BrokerError>;
+    /// Tells every worker and relay.
+    async fn tell(&self, control: &Control) -> Result<(), BrokerError>;
+    /// What is told from now on, with gaps as in [`Broker::events`].
+    async fn told(&self) -> Result<Feed<Control>, BrokerError>;
+    /// The state of a kind's queue; `None` if there is none.
+    async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError>;
+    /// Puts a message nobody can read on `longshore.dead`, with the reason.
+    async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError>;
+    /// Whether it can be used now.
+    fn health(&self) -> Health;
+    /// Closes connections; consumers end.
+    async fn close(&self);
+}
+
+/// Something heard on a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard<T> {
+    /// A message.
+    Message(T),
+    /// Messages may have been missed here.
+    Gap,
+}
+
+/// A stream of what is heard; ends when the broker is closed.
+pub type Feed<T> = mpsc::Receiver<Heard<T>>;
+
+/// A message in a worker's hands. Dropped unsettled, it goes back to its queue.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The body.
+    pub body: Bytes,
+    /// Its media type, if the producer set one.
+    pub content_type: Option<String>,
+    /// The producer's message id.
+    pub message_id: Option<String>,
+    /// The kind: the `type` property, else the queue's.
+    pub kind: String,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// The broker believes it delivered this before. A hint: false proves nothing.
+    pub redelivered: bool,
+    receipt: Receipt,
+}
+
+/// Deliveries of one kind.
+pub struct Consumer {
+    deliveries: mpsc::Receiver<Delivery>,
+    closing: Arc<tokio_util::sync::CancellationToken>,
+}
+
+impl Consumer {
+    pub(crate) fn new(deliveries: mpsc::Receiver<Delivery>, closing: Arc<tokio_util::sync::CancellationToken>) -> Self {
+        Self { deliveries, closing }
+    }
+
+    /// The next delivery; `None` once closed and empty.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
+    }
+
+    /// Stops taking. Deliveries that were fetched and not taken with [`Consumer::next`] go back when this is dropped.
+    pub fn close(&mut self) {
+        self.closing.cancel();
+        self.deliveries.close();
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// How a delivery was settled, told to whoever owns its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Never deliver it again.
+    Ack(u64),
+    /// Back to the queue.
+    Return(u64),
+}
+
+/// The one right to settle a delivery. Settling is a message to the channel's owner, which batches the acks.
+#[derive(Debug)]
+struct Receipt {
+    tag: u64,
+    settlements: mpsc::UnboundedSender<Settlement>,
+    settled: bool,
+}
+
+impl Delivery {
+    /// A delivery to be settled as `tag` through `settlements`.
+    pub(crate) fn new(body: Bytes, kind: String, tag: u64, settlements: mpsc::UnboundedSender<Settlement>) -> Self {
+        let receipt = Receipt { tag, settlements, settled: false };
+        Self { body, content_type: None, message_id: None, kind, correlation_id: None, redelivered: false, receipt }
+    }
+
+    /// Never deliver it again. If its channel is gone this does nothing: the message comes again and its claim finds the
+    /// job settled.
+    pub fn ack(mut self) {
+        self.receipt.settled = true;
+        let _ = self.receipt.settlements.send(Settlement::Ack(self.receipt.tag));
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.settled {
+            let _ = self.settlements.send(Settlement::Return(self.tag));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The ledger: the truth about every job. Each method is one transaction, decided by the ledger's own clock.
+//! It doesn't know brokers, executors or HTTP. The types are in [`rows`]; [`batch`] gathers the hot calls; [`postgres`] and
+//! [`sqlite`] implement it and pass one contract suite.
+
+pub mod batch;
+pub mod postgres;
+pub mod rows;
+pub mod sqlite;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use longshore_sdk::{JobId, Progress};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+pub use rows::*;
+
+/// Why the ledger did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// It did not answer, or lost the race of a deadlock. Whether a commit happened is unknown: try again.
+    #[error("the ledger does not answer: {0}")]
+    Unavailable(String),
+    /// It refuses this statement and will refuse it again; a bug or a wrong schema.
+    #[error("the ledger refuses: {0}")]
+    Refused(String),
+}
+
+/// What a ledger answers.
+pub type Answer<T> = Result<T, LedgerError>;
+
+/// Every decision about a job. Implementations may commit and then lose the reply: each method says what a repeat does.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Brings the schema up to date. Safe to run at once from many processes.
+    async fn migrate(&self) -> Answer<()>;
+    /// The ledger's clock: proof that it answers.
+    async fn now(&self) -> Answer<Timestamp>;
+
+    // Submit and look.
+
+    /// Inserts jobs. Those that are due now are marked queued: the caller publishes them. A job whose id exists is left
+    /// as it is and answered with its present row, so a repeat is harmless.
+    async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>>;
+    /// The caller's publish failed: hands the job to the relay, if its version is unchanged.
+    async fn unqueue(&self, job: JobId, version: i64) -> Answer<()>;
+    /// One job.
+    async fn job(&self, job: JobId) -> Answer<Option<Job>>;
+    /// A job's ended attempts, oldest first.
+    async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>>;
+    /// Jobs, newest first.
+    async fn list(&self, filter: &Filter) -> Answer<Vec<Job>>;
+
+    // One delivery.
+
+    /// Claims and records of many slots in one transaction, answered in order. After an error nothing is known.
+    async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round>;
+    /// Stores a checkpoint if the attempt still holds the job; says whether it does.
+    async fn save_checkpoint(&self, fence: Fence, checkpoint: &RawValue) -> Answer<bool>;
+    /// Stores progress of attempts that still hold their jobs. Not a transition: no version moves.
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()>;
+
+    // What callers and operators ask.
+
+    /// Cancels a pending job at once, asks a running one to stop.
+    async fn cancel(&self, job: JobId) -> Answer<Canceling>;
+    /// Makes a dead letter ready again, with a fresh account; its attempt number goes on rising.
+    async fn replay(&self, job: JobId) -> Answer<Replaying>;
+
+    // The road back into the broker.
+
+    /// Jobs whose time has come and that are not on the road, oldest first.
+    async fn due(&self, limit: usize) -> Answer<Vec<Ready>>;
+    /// How long until the next job is due; `None` when nothing waits.
+    async fn next_due(&self) -> Answer<Option<Duration>>;
+    /// Pending jobs published more than `patience * 2^publishes` ago and not seen since, of one kind.
+    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>>;
+    /// They were published: marks those whose version is unchanged.
+    async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
+    /// Jobs with a transition that no delivery stands behind, to announce.
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>>;
+    /// They were announced: clears the mark where the version is the one announced.
+    async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
+
+    // Workers and their leases.
+
+    /// Enters a worker, with a lease from now.
+    async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp>;
+    /// Renews its lease, unless the rescuer has taken it: `None`.
+    async fn beat(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>>;
+    /// The running attempts credited to a worker.
+    async fn credited(&self, worker: Uuid) -> Answer<Vec<Fence>>;
+    /// Makes an attempt that its worker never ran pending again, uncharged.
+    async fn hand_back(&self, fences: &[Fence]) -> Answer<()>;
+    /// A worker that drained and announced everything leaves.
+    async fn retire(&self, worker: Uuid) -> Answer<()>;
+    /// Takes the lease of every worker whose lease ran out, or of every worker at all: loses its running attempts, marks
+    /// what it settled after its watermark as unannounced, and drops its row, in one transaction each.
+    async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>>;
+    /// Loses running attempts whose worker has no lease row at all. A scan of the table: not for every second.
+    async fn rescue_orphans(&self, crash_limit: u32) -> Answer<Vec<Rescued>>;
+    /// Live workers.
+    async fn workers(&self) -> Answer<Vec<WorkerRow>>;
+    /// Takes or keeps a role (relay, rescuer) for `lease`; says whether `holder` has it. Two holders do no harm, only work.
+    async fn lead(&self, role: &str, holder: Uuid, lease: Duration) -> Answer<bool>;
+
+    // Kinds and files.
+
+    /// Enters the kinds this process can run, with their schemas.
+    async fn register_kinds(&self, kinds: &[Kind]) -> Answer<()>;
+    /// All kinds ever registered.
+    async fn kinds(&self) -> Answer<Vec<Kind>>;
+    /// Enters an uploaded file.
+    async fn add_file(&self, file: &File) -> Answer<()>;
+    /// One uploaded file.
+    async fn file(&self, id: Uuid) -> Answer<Option<File>>;
+}

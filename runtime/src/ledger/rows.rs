@@ -1,0 +1,502 @@
+//! What goes into the ledger and what comes out of it. Shapes only: the rules are in [`crate::job`], the SQL beside.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use longshore_sdk::{Artifact, ErrorReport, JobId, Policy, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::job::state::State;
+
+/// Which of a kind's jobs go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// The usual.
+    Normal,
+    /// When nothing else waits.
+    Low,
+}
+
+impl Priority {
+    /// All three, highest first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The number it is stored as.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+
+    /// The priority stored as `code`; an unknown one is normal.
+    pub fn from_code(code: i16) -> Self {
+        Self::ALL.into_iter().find(|priority| priority.code() == code).unwrap_or(Self::Normal)
+    }
+}
+
+/// A job to accept.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id, made by the caller, so that a repeat is recognised.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its payload, checked by the caller.
+    pub payload: Box<RawValue>,
+    /// Its priority.
+    pub priority: Priority,
+    /// Failures it may have.
+    pub max_attempts: u32,
+    /// One attempt's wall clock.
+    pub timeout: Duration,
+    /// When it is to run; `None`: now.
+    pub run_at: Option<RunAt>,
+    /// The caller's notes, a JSON object.
+    pub metadata: Option<Box<RawValue>>,
+    /// The id that follows the request through logs and events.
+    pub correlation_id: Option<String>,
+}
+
+/// When a job is to run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RunAt {
+    /// So long after the ledger accepted it.
+    After(Duration),
+    /// At this moment; now if it is past.
+    At(Timestamp),
+}
+
+/// What [`super::Ledger::submit`] did with a job.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The row, new or already there.
+    pub job: Job,
+    /// Whether this call made it.
+    pub created: bool,
+}
+
+/// A job's whole row.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Where it is.
+    pub state: State,
+    /// Its priority.
+    pub priority: Priority,
+    /// Rises with every transition; the sequence number of its events.
+    pub version: i64,
+    /// Its last attempt's number; 0 before the first. Never goes down.
+    pub attempt: u32,
+    /// Failures charged against `max_attempts`.
+    pub charged: u32,
+    /// Failures it may have.
+    pub max_attempts: u32,
+    /// Times it was lost with its worker since it last ended otherwise.
+    pub crashes: u32,
+    /// One attempt's wall clock.
+    pub timeout: Duration,
+    /// Its payload.
+    pub payload: Box<RawValue>,
+    /// Its executor's output, once completed.
+    pub result: Option<Box<RawValue>>,
+    /// Its last error.
+    pub error: Option<ErrorReport>,
+    /// How far its running attempt is.
+    pub progress: Option<Progress>,
+    /// Its published output files.
+    pub artifacts: Vec<Artifact>,
+    /// The caller's notes.
+    pub metadata: Option<Box<RawValue>>,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When the relay is to publish it; `None` while it is on the road, runs, or is settled.
+    pub due_at: Option<Timestamp>,
+    /// When it was last published, while it is on the road.
+    pub queued_at: Option<Timestamp>,
+    /// When its last attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When it was settled.
+    pub finished_at: Option<Timestamp>,
+    /// The worker that runs it or settled it.
+    pub worker: Option<Uuid>,
+    /// Whether a cancel of the running attempt was asked for.
+    pub cancel_requested: bool,
+}
+
+/// A job's ended attempt.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Its number.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker: Option<Uuid>,
+    /// How it ended.
+    pub ended: Ended,
+    /// With which error.
+    pub error: Option<ErrorReport>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// How an attempt ended, as the history keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Its output was recorded.
+    Done,
+    /// It failed; another was or would have been made.
+    Error,
+    /// It took too long.
+    Timeout,
+    /// The executor panicked.
+    Panic,
+    /// The executor gave the job up.
+    Fatal,
+    /// It obeyed a cancellation.
+    Canceled,
+    /// It was handed back on drain.
+    Yielded,
+    /// Its worker was lost.
+    Lost,
+    /// It was handed back by a worker that never ran it.
+    HandedBack,
+}
+
+impl Ended {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Error,
+        Self::Timeout,
+        Self::Panic,
+        Self::Fatal,
+        Self::Canceled,
+        Self::Yielded,
+        Self::Lost,
+        Self::HandedBack,
+    ];
+
+    /// Its word in the ledger, the API and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
+            Self::Fatal => "fatal",
+            Self::Canceled => "canceled",
+            Self::Yielded => "yielded",
+            Self::Lost => "lost",
+            Self::HandedBack => "handed_back",
+        }
+    }
+
+    /// The ending with this word; an unknown one is an error.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|ended| ended.word() == word).unwrap_or(Self::Error)
+    }
+}
+
+/// The right to write for one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Who holds it.
+    pub worker: Uuid,
+}
+
+/// A delivery asks to run a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// Whether nothing else runs in this worker: a suspect may be claimed.
+    pub alone: bool,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone)]
+pub enum Claimed {
+    /// It is ours: run it.
+    Run(Box<Granted>),
+    /// It is settled; announce again, then ack.
+    Settled(Event),
+    /// It runs under a worker: ack.
+    Busy,
+    /// It backs off or is scheduled; the relay will publish it: ack.
+    NotDue,
+    /// It must run alone and this worker isn't.
+    Suspect,
+    /// The ledger has no such job.
+    Unknown,
+    /// Our own lease is over: nothing may be claimed.
+    NoLease,
+}
+
+/// What a granted claim gives the worker.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// The right to write.
+    pub fence: Fence,
+    /// Its kind, as the ledger has it.
+    pub kind: String,
+    /// Its payload, as the ledger has it.
+    pub payload: Box<RawValue>,
+    /// What an earlier attempt saved.
+    pub checkpoint: Option<Box<RawValue>>,
+    /// Failures charged before this attempt.
+    pub charged: u32,
+    /// Failures it may have.
+    pub max_attempts: u32,
+    /// This attempt's wall clock.
+    pub timeout: Duration,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// What is to be recorded of an attempt.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Of which attempt.
+    pub fence: Fence,
+    /// How it ended, for the history.
+    pub ended: Ended,
+    /// Where the job goes.
+    pub settle: Settle,
+}
+
+/// Where a job goes after an attempt.
+#[derive(Debug, Clone)]
+pub enum Settle {
+    /// Completed, with its output.
+    Complete {
+        /// The executor's output.
+        result: Box<RawValue>,
+        /// Its output files, published by this commit.
+        artifacts: Vec<Artifact>,
+    },
+    /// Pending, due after the wait; the failure is charged. Canceled instead if a cancel was asked for.
+    Retry {
+        /// The backoff.
+        wait: Duration,
+        /// The evidence.
+        error: ErrorReport,
+    },
+    /// Failed.
+    DeadLetter {
+        /// The evidence.
+        error: ErrorReport,
+    },
+    /// Canceled.
+    Cancel,
+    /// Pending and due now, uncharged. Canceled instead if a cancel was asked for.
+    HandBack,
+}
+
+/// What recording found.
+#[derive(Debug, Clone)]
+pub enum Recorded {
+    /// Done; announce this, then ack.
+    Done(Event),
+    /// This very attempt had settled it before (the reply was lost): announce again, then ack.
+    Before(Event),
+    /// The lease was lost; the outcome is dropped.
+    Fenced,
+}
+
+/// The answers of one round, in the order of its questions.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// One for each claim.
+    pub claims: Vec<Claimed>,
+    /// One for each record.
+    pub records: Vec<Recorded>,
+}
+
+/// A job's transition, as it is announced. A repeat of the same transition is equal to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its version after the transition: the event's sequence number.
+    pub version: i64,
+    /// Where the job is now.
+    pub state: State,
+    /// Its last attempt.
+    pub attempt: u32,
+    /// Its last error, of a failed attempt or a dead letter.
+    pub error: Option<ErrorReport>,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// What a cancel found.
+#[derive(Debug, Clone)]
+pub enum Canceling {
+    /// It was pending and is canceled now.
+    Canceled(Job),
+    /// It runs; its worker was asked to stop it.
+    Requested(Job),
+    /// It was settled before: canceled already, or ended another way.
+    Settled(Job),
+    /// There is no such job.
+    Unknown,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone)]
+pub enum Replaying {
+    /// It is pending again.
+    Ready(Job),
+    /// It is no dead letter.
+    NotDead(Job),
+    /// There is no such job.
+    Unknown,
+}
+
+/// A pending job to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its version when it was picked.
+    pub version: i64,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only those older than this one.
+    pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A worker as it introduces itself.
+#[derive(Debug, Clone)]
+pub struct WorkerCard {
+    /// A new one at each start.
+    pub id: Uuid,
+    /// Its machine.
+    pub host: String,
+    /// What it runs.
+    pub kinds: Vec<String>,
+    /// How many attempts at once.
+    pub slots: u32,
+}
+
+/// A heartbeat.
+#[derive(Debug, Clone)]
+pub struct Beat {
+    /// Who.
+    pub worker: Uuid,
+    /// Slots in use.
+    pub busy: u32,
+    /// Everything it settled up to this moment of the ledger's clock is announced.
+    pub announced_to: Timestamp,
+    /// It takes no more jobs.
+    pub draining: bool,
+}
+
+/// What a heartbeat hears.
+#[derive(Debug, Clone)]
+pub struct BeatAnswer {
+    /// The ledger's clock.
+    pub now: Timestamp,
+    /// Its running jobs that are to be cancelled.
+    pub cancels: Vec<JobId>,
+}
+
+/// A worker as the ledger knows it.
+#[derive(Debug, Clone)]
+pub struct WorkerRow {
+    /// How it introduced itself.
+    pub card: WorkerCard,
+    /// Slots in use at its last heartbeat.
+    pub busy: u32,
+    /// It takes no more jobs.
+    pub draining: bool,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When its lease ends.
+    pub lease_until: Timestamp,
+}
+
+/// Whose leases the rescuer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Those that ran out.
+    Expired,
+    /// All: the caller knows that every worker is gone (the embedded default holds the data directory's lock).
+    Everyones,
+}
+
+/// A running job that was lost with its worker.
+#[derive(Debug, Clone)]
+pub struct Rescued {
+    /// The lost attempt.
+    pub fence: Fence,
+    /// Where the job is now: pending, canceled, or failed as poison.
+    pub state: State,
+}
+
+/// A kind as it is registered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kind {
+    /// Its name.
+    pub kind: String,
+    /// JSON Schema of its payload.
+    pub payload_schema: serde_json::Value,
+    /// JSON Schema of its output.
+    pub output_schema: serde_json::Value,
+    /// Its policy.
+    pub policy: Policy,
+}
+
+/// An uploaded file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its id.
+    pub id: Uuid,
+    /// What the uploader called it; never used as a path.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
