@@ -33,10 +33,10 @@ pub struct WorkerSettings {
     /// Deliveries of a kind held beyond what can run. Default 2.
     pub prefetch_extra: u32,
     /// How long a lease lasts without renewal. Default 15 s: a killed worker's jobs run again after that.
-    #[serde(with = "crate::config::seconds")]
+    #[serde(with = "longshore_sdk::executor::seconds")]
     pub lease: Duration,
     /// How long running attempts may go on after SIGTERM before they are handed back. Default 30 s.
-    #[serde(with = "crate::config::seconds")]
+    #[serde(with = "longshore_sdk::executor::seconds")]
     pub drain_grace: Duration,
 }
 

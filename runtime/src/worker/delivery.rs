@@ -179,12 +179,7 @@ fn luck() -> f64 {
     f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
 }
 
-fn new_job(
-    claim: Claim,
-    delivery: &Delivery,
-    payload: Box<serde_json::value::RawValue>,
-    entry: &Entry,
-) -> NewJob {
+fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::RawValue>, entry: &Entry) -> NewJob {
     NewJob {
         id: claim.job,
         kind: delivery.kind.clone(),

@@ -71,8 +71,10 @@ impl Registry {
         let mut chosen = Self::default();
         for kind in kinds {
             let known = || self.kinds().collect::<Vec<_>>().join(", ");
-            let entry =
-                self.executors.get(kind).ok_or_else(|| RegistryError::Unknown { asked: kind.clone(), known: known() })?;
+            let entry = self
+                .executors
+                .get(kind)
+                .ok_or_else(|| RegistryError::Unknown { asked: kind.clone(), known: known() })?;
             chosen.executors.insert(kind.clone(), entry.clone());
         }
         Ok(chosen)

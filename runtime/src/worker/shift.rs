@@ -228,7 +228,10 @@ impl Shift {
 
     async fn end(&self) {
         if !self.deliveries.finished(LAST_WAIT).await {
-            tracing::error!(running = self.running.count(), "attempts that cannot be stopped are left behind, fenced off");
+            tracing::error!(
+                running = self.running.count(),
+                "attempts that cannot be stopped are left behind, fenced off"
+            );
         }
         self.tasks.ask();
     }
