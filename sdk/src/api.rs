@@ -1,6 +1,6 @@
 //! The JSON of the HTTP API, one definition for the server, for its OpenAPI page and for [`crate::client`].
 //! Shapes only: nothing here checks a limit, reads a clock or knows HTTP, and requests refuse fields they do not know
-//! while answers may gain fields that an older client skips. Read [`problem`](crate::api::problem) for the errors.
+//! while answers may gain fields that an older client skips. Read [`problem`] for the errors.
 
 pub mod problem;
 
@@ -247,6 +247,13 @@ pub struct Urls {
     /// `POST` to it to run a failed job again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+}
+
+/// What `GET /v1/kinds` answers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct KindList {
+    /// Every kind, by name.
+    pub kinds: Vec<KindView>,
 }
 
 /// A kind as `GET /v1/kinds` shows it.
