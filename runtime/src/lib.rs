@@ -8,4 +8,5 @@ pub mod job;
 pub mod ledger;
 pub mod notify;
 pub mod stop;
+pub mod storage;
 pub mod worker;

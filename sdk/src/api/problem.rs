@@ -60,12 +60,16 @@ pub const METHOD_NOT_ALLOWED: &str = "urn:longshore:problem:method_not_allowed";
 pub const REQUEST_TIMEOUT: &str = "urn:longshore:problem:request_timeout";
 /// 409: the job has ended another way than asked for.
 pub const ALREADY_FINISHED: &str = "urn:longshore:problem:already_finished";
+/// 409: only a dead letter can be replayed.
+pub const NOT_A_DEAD_LETTER: &str = "urn:longshore:problem:not_a_dead_letter";
 /// 409: a request with this idempotency key is still being answered.
 pub const IDEMPOTENCY_KEY_IN_FLIGHT: &str = "urn:longshore:problem:idempotency_key_in_flight";
 /// 413: more bytes than the limit, which the detail names.
 pub const TOO_LARGE: &str = "urn:longshore:problem:too_large";
 /// 415: another content type than the endpoint reads.
 pub const UNSUPPORTED_MEDIA_TYPE: &str = "urn:longshore:problem:unsupported_media_type";
+/// 416: the file has no such part.
+pub const RANGE_NOT_SATISFIABLE: &str = "urn:longshore:problem:range_not_satisfiable";
 /// 422: a field is unknown, missing or out of its range.
 pub const INVALID_REQUEST: &str = "urn:longshore:problem:invalid_request";
 /// 422: the payload does not fit the kind's schema.
@@ -82,7 +86,7 @@ pub const INTERNAL: &str = "urn:longshore:problem:internal";
 pub const UNAVAILABLE: &str = "urn:longshore:problem:unavailable";
 
 /// Every problem type. A type that was published once stays.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 19] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -90,9 +94,11 @@ pub const ALL: [&str; 17] = [
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,
     ALREADY_FINISHED,
+    NOT_A_DEAD_LETTER,
     IDEMPOTENCY_KEY_IN_FLIGHT,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    RANGE_NOT_SATISFIABLE,
     INVALID_REQUEST,
     INVALID_PAYLOAD,
     UNKNOWN_KIND,
