@@ -74,7 +74,10 @@ fn command(program: &Program) -> Command {
         set_no_new_privs(true)?;
         Ok(limits.apply()?)
     };
-    #[expect(unsafe_code, reason = "runs between fork and exec: it only makes system calls, allocates and locks nothing")]
+    #[expect(
+        unsafe_code,
+        reason = "runs between fork and exec: it only makes system calls, allocates and locks nothing"
+    )]
     unsafe {
         command.pre_exec(prepare);
     }
