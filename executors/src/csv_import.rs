@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_sdk::Artifact;
+use longshore_sdk::context::Input;
 use longshore_sdk::prelude::*;
 
 use import::Import;
@@ -60,10 +61,7 @@ impl Executor for CsvImporter {
     async fn run(&self, payload: CsvImport, context: &Context) -> Result<CsvImported> {
         rules::check(&payload, &self.limits)?;
         let input = context.fetch(&payload.source).await?;
-        let head = self.head(&input, &payload, context).await?;
-        let plan = Plan::new(&payload, context.job_id(), head.names.as_deref(), head.width, &self.limits)?;
-        let claim =
-            Claim { job: context.job_id(), attempt: context.attempt(), source_bytes: input.bytes, start: head.start };
+        let (plan, claim) = self.plan(&payload, &input, context).await?;
         let import = Import {
             file: &input.path,
             claim,
@@ -77,15 +75,13 @@ impl Executor for CsvImporter {
 }
 
 impl CsvImporter {
-    async fn head(
-        &self,
-        input: &longshore_sdk::context::Input,
-        payload: &CsvImport,
-        context: &Context,
-    ) -> Result<Head> {
-        let (path, bytes) = (input.path.clone(), input.bytes);
+    async fn plan(&self, payload: &CsvImport, input: &Input, context: &Context) -> Result<(Plan, Claim)> {
+        let (path, source_bytes) = (input.path.clone(), input.bytes);
         let (format, limits) = (payload.format.clone(), self.limits.clone());
-        context.blocking(move || Head::read(&path, bytes, &format, &limits)).await
+        let head = context.blocking(move || Head::read(&path, source_bytes, &format, &limits)).await?;
+        let (job, attempt) = (context.job_id(), context.attempt());
+        let plan = Plan::new(payload, job, head.names.as_deref(), head.width, &self.limits)?;
+        Ok((plan, Claim { job, attempt, source_bytes, start: head.start }))
     }
 
     async fn import(&self, import: &Import<'_>, dry_run: bool, context: &Context) -> Result<CsvImported> {

@@ -142,7 +142,7 @@ async fn advance(transaction: &Transaction<'_>, schema: &str, claim: Claim, next
         "update {}.longshore_imports
          set byte_offset = $3, line = $4, rows_imported = $5, rows_rejected = $6, chunks = $7, finished = $8,
              updated_at = now()
-         where job_id = $1 and attempt = $2 and chunks = $7 - 1",
+         where job_id = $1 and attempt = $2 and chunks + 1 = $7",
         quoted(schema)
     );
     let attempt = i64::from(claim.attempt);

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::csv_import::cell::Cell;
 use crate::csv_import::chunk::{Chunk, Reject, Rows};
+use crate::csv_import::instant::civil_utc;
 use crate::csv_import::payload::Type;
 use crate::csv_import::plan::{Plan, TargetColumn};
 use crate::csv_import::records::Position;
@@ -306,6 +307,5 @@ fn value(cell: Cell<'_>) -> Value {
 
 /// With all six digits, so that the order of the texts is the order of the moments.
 fn timestamp(micros: i64) -> String {
-    let moment = jiff::Timestamp::from_microsecond(micros).expect("years 1 to 9999 are timestamps");
-    format!("{moment:.6}")
+    format!("{:.6}Z", civil_utc(micros))
 }
