@@ -17,6 +17,7 @@ mod rules;
 mod target;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use limits::Limits;
 pub use payload::{Bound, Column, CsvImport, CsvImported, Encoding, Format, MaxRejects, Mode, Type};

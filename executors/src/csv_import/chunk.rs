@@ -10,7 +10,7 @@ use super::copy::CopyRows;
 use super::limits::Limits;
 use super::plan::Plan;
 use super::records::{Position, Records, Span};
-use super::target::sqlite::ValueRows;
+use super::values::ValueRows;
 
 /// What one transaction commits.
 #[derive(Debug)]

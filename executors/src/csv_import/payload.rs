@@ -194,7 +194,8 @@ pub struct CsvImported {
     pub rows_imported: u64,
     /// Rows refused.
     pub rows_rejected: u64,
-    /// Rows refused, by reason.
+    /// Rows refused, by reason: `wrong_field_count`, `unclosed_quote`, `not_utf8`, `nul`, `field_too_large`, `required`,
+    /// `not_<type>`, `too_precise`, `too_long`, `below_min`, `above_max`, `not_one_of`. A row counts once, by its first.
     pub rejects: BTreeMap<String, u64>,
     /// How many chunks were committed, each with a checkpoint.
     pub checkpoints: u64,

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_sdk::{Context, Failure, Fatal, JobId, Result};
-use rusqlite::types::Value;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params, params_from_iter,
 };
@@ -16,13 +15,12 @@ use super::{
     Answer, Checkpoint, Claim, Session, TargetError, check_columns, check_same_source, fenced, no_table, quoted,
     unavailable,
 };
-use crate::csv_import::cell::Cell;
 use crate::csv_import::chunk::{Chunk, Reject, Rows};
-use crate::csv_import::instant::civil_utc;
 use crate::csv_import::payload::Type;
 use crate::csv_import::plan::{Plan, TargetColumn};
 use crate::csv_import::records::Position;
 use crate::csv_import::reject_file::RejectFile;
+use crate::csv_import::values::ValueRows;
 
 const TABLES: &str = "
     create table if not exists longshore_imports (
@@ -198,7 +196,7 @@ fn insert_rows(transaction: &Transaction<'_>, plan: &Plan, rows: &Rows) -> Answe
     let places = vec!["?"; columns.len()].join(", ");
     let insert = format!("insert into {} ({}) values ({places})", quoted(&plan.table), columns.join(", "));
     let mut insert = transaction.prepare(&insert)?;
-    for (index, row) in rows.cells.chunks_exact(rows.columns).enumerate() {
+    for (index, row) in rows.rows().enumerate() {
         insert.execute(params_from_iter(row)).map_err(|error| refused_row(index, error))?;
     }
     Ok(())
@@ -252,60 +250,4 @@ fn failure(error: rusqlite::Error) -> Failure {
         }
         _ => unavailable(error),
     }
-}
-
-/// Rows as values to bind.
-#[derive(Debug)]
-pub(crate) struct ValueRows {
-    cells: Vec<Value>,
-    columns: usize,
-    row_start: usize,
-    text_bytes: usize,
-}
-
-impl ValueRows {
-    pub(crate) fn new(columns: usize) -> Self {
-        Self { cells: Vec::new(), columns, row_start: 0, text_bytes: 0 }
-    }
-
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.cells.len() * size_of::<Value>() + self.text_bytes
-    }
-
-    pub(crate) fn put(&mut self, cell: Cell<'_>) {
-        let value = value(cell);
-        if let Value::Text(text) = &value {
-            self.text_bytes += text.len();
-        }
-        self.cells.push(value);
-    }
-
-    pub(crate) fn end_row(&mut self, keep: bool) {
-        if !keep {
-            self.cells.truncate(self.row_start);
-        }
-        self.row_start = self.cells.len();
-    }
-}
-
-fn value(cell: Cell<'_>) -> Value {
-    match cell {
-        Cell::Null => Value::Null,
-        Cell::Text(text) | Cell::Json(text) | Cell::Decimal(_, text) => Value::Text(text.to_owned()),
-        Cell::Integer(number) => Value::Integer(number),
-        Cell::Float(number) => Value::Real(number),
-        Cell::Boolean(yes) => Value::Integer(i64::from(yes)),
-        Cell::Date(date) => Value::Text(date.to_string()),
-        Cell::Timestamp(micros) => Value::Text(timestamp(micros)),
-        Cell::Uuid(id) => Value::Text(id.to_string()),
-    }
-}
-
-/// With all six digits, so that the order of the texts is the order of the moments.
-fn timestamp(micros: i64) -> String {
-    format!("{:.6}Z", civil_utc(micros))
 }

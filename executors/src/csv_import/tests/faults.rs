@@ -25,7 +25,7 @@ on_both!(
 
 /// 47 records in five chunks of ten: every seventh is refused, and quoted line ends straddle the chunks.
 fn csv() -> String {
-    let row = |n: u32| if n % 7 == 0 { format!("x{n},\"a\r\nb\"\r\n") } else { format!("{n},\"a\r\nb\"\r\n") };
+    let row = |n: u32| if n.is_multiple_of(7) { format!("x{n},\"a\r\nb\"\r\n") } else { format!("{n},\"a\r\nb\"\r\n") };
     format!("id,note\r\n{}", (1..=47).map(row).collect::<String>())
 }
 
