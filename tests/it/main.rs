@@ -3,4 +3,5 @@
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
 mod media;
+mod tidy;
 mod world;

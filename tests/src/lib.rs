@@ -3,9 +3,12 @@
 //! Nothing here uses a server that was there before, and nothing it starts outlives the test process.
 //! Read `process.rs` first (who dies with whom), then `rabbitmq.rs` and `postgres.rs`.
 
+pub mod arrows;
+pub mod house;
 pub mod http;
 pub mod longshore;
 pub mod media;
+pub mod mentions;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -13,4 +16,5 @@ pub mod procfs;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod scratch;
+pub mod tokens;
 pub mod until;
