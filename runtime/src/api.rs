@@ -24,50 +24,62 @@ use axum::Router;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use longshore_sdk::executor::seconds;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::broker::Broker;
+use crate::ledger::batch::{self, Submits};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::notify::feed::Feed;
+use crate::stop::Stop;
 use crate::storage::Storage;
 use problem::{Answer, Fault, Refusal};
 use schemas::Schemas;
 
 /// What the API allows. Every one of these is a limit that a caller can meet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ApiSettings {
     /// A larger JSON body is refused. Default 1 MiB.
     pub max_body_bytes: u64,
     /// A larger upload is refused. Default 5 GiB.
     pub max_upload_bytes: u64,
     /// A body is given up when nothing comes for so long. Default 10 s.
+    #[serde(with = "seconds")]
     pub body_idle: Duration,
     /// The longest long-poll; a longer `wait` is cut to it. Default 30 s.
+    #[serde(with = "seconds")]
     pub max_wait: Duration,
     /// A long-poll asks the ledger so often even when nothing was announced. Default 1 s.
+    #[serde(with = "seconds")]
     pub recheck: Duration,
     /// Long-polls at once; one more is answered without waiting. Default 5,000.
     pub max_waiters: usize,
     /// The most attempts a caller may ask for. Default 100.
     pub max_attempts: u32,
     /// The longest attempt a caller may ask for. Default 24 h.
+    #[serde(with = "seconds")]
     pub max_timeout: Duration,
     /// The longest delay a caller may ask for. Default 366 days.
+    #[serde(with = "seconds")]
     pub max_delay: Duration,
     /// The largest `metadata`, as JSON text. Default 16 KiB.
     pub max_metadata_bytes: usize,
     /// The largest page of a listing. Default 200.
     pub max_page: usize,
     /// How long a submit waits for the broker's confirm before it leaves the job to the relay. Default 5 s.
+    #[serde(with = "seconds")]
     pub publish_timeout: Duration,
     /// How long a call waits for the ledger before it answers 503. Default 10 s.
+    #[serde(with = "seconds")]
     pub ledger_timeout: Duration,
     /// How long `/readyz` waits for the ledger. Default 2 s.
+    #[serde(with = "seconds")]
     pub probe_timeout: Duration,
 }
 
@@ -95,6 +107,7 @@ impl Default for ApiSettings {
 /// What the calls share.
 pub struct Api {
     ledger: Arc<dyn Ledger>,
+    submits: Submits,
     broker: Arc<dyn Broker>,
     storage: Arc<Storage>,
     feed: Feed,
@@ -102,13 +115,13 @@ pub struct Api {
     schemas: Schemas,
     /// Room for long-polls.
     waiting_room: Semaphore,
-    /// What must end well even when its caller hangs up.
-    tasks: TaskTracker,
+    stop: Stop,
 }
 
 impl Api {
-    /// An API over these parts. Somebody must run [`Feed::listen`]; without it long-polls see news at the next recheck.
+    /// An API over these parts. What it does for callers who hang up belongs to `stop`.
     pub fn new(
+        stop: &Stop,
         ledger: Arc<dyn Ledger>,
         broker: Arc<dyn Broker>,
         storage: Arc<Storage>,
@@ -116,14 +129,9 @@ impl Api {
         settings: ApiSettings,
     ) -> Self {
         let waiting_room = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
-        let (schemas, tasks) = (Schemas::default(), TaskTracker::new());
-        Self { ledger, broker, storage, feed, settings, schemas, waiting_room, tasks }
-    }
-
-    /// Waits until everything that was begun for callers who hung up is done. For after [`serve`] has ended.
-    pub async fn finish(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        let submits = batch::submits(stop, ledger.clone());
+        let (schemas, stop) = (Schemas::default(), stop.clone());
+        Self { ledger, submits, broker, storage, feed, settings, schemas, waiting_room, stop }
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
@@ -131,7 +139,11 @@ impl Api {
         &self,
         work: impl Future<Output = Answer<T>> + Send + 'static,
     ) -> Answer<T> {
-        self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(|stopped| Err(Refusal::internal(stopped)))
+        let (reply, answer) = oneshot::channel();
+        // Nobody may be left to take the reply; the work is done all the same.
+        let work = async move { drop(reply.send(work.await)) };
+        self.stop.spawn_quiet(work.in_current_span());
+        answer.await.unwrap_or_else(|_| Err(Refusal::internal("a call's task panicked")))
     }
 
     /// Asks the ledger, in bounded time.

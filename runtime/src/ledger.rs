@@ -81,6 +81,8 @@ pub trait Ledger: Send + Sync + 'static {
     async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
     /// Jobs with a transition that no delivery stands behind, to announce.
     async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>>;
+    /// An announcement failed: leaves it to the relay, where the version is unchanged.
+    async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
     /// They were announced: clears the mark where the version is the one announced.
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
 

@@ -55,6 +55,7 @@ fn judge(end: End, context: &Context) -> Outcome {
         (End::Answered(Err(Failure::Yielded)), _) if context.should_yield() => Outcome::Yielded,
         (End::Answered(Err(failure @ Failure::Fatal(_))), _) => failure.into(),
         (End::Panicked(text), _) => retry("panic", format!("the executor panicked: {text}")),
+        (_, Some(CancelReason::Drained)) => Outcome::Yielded,
         (_, Some(CancelReason::Requested)) => Outcome::Canceled,
         (_, Some(CancelReason::Timeout)) => {
             retry("timeout", format!("the attempt took longer than its {:?}", context.timeout()))

@@ -60,16 +60,14 @@ async fn accept(api: &Api, job: NewJob) -> Answer<Job> {
 
 /// A repeat finds the row of the first try if that was committed and only its reply was lost.
 async fn insert(api: &Api, job: NewJob) -> Answer<Job> {
-    let jobs = [job];
-    let answer = match api.ask(api.ledger.submit(&jobs)).await {
+    let answer = match api.ask(api.submits.ask(job.clone())).await {
         Err(LedgerError::Unavailable(error)) => {
-            tracing::warn!(job.id = %jobs[0].id, error, "the insert has no answer; trying once more");
-            api.ask(api.ledger.submit(&jobs)).await
+            tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
+            api.ask(api.submits.ask(job)).await
         }
         answer => answer,
     };
-    let submitted = answer?.into_iter().next();
-    submitted.map(|submitted| submitted.job).ok_or_else(|| Refusal::internal("the ledger answered for no job"))
+    Ok(answer?.job)
 }
 
 async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {

@@ -1,1 +1,236 @@
-//! To be written.
+//! The ledger on PostgreSQL. Each call is one transaction and goes by the server's clock; the SQL lies beside, by purpose:
+//! [`round`] (claim and record), [`jobs`] (submit, look, cancel), [`road`] (relay and reconciler), [`leases`], [`registry`].
+//! It makes no decision that `job` could make; what it must hold is the contract suite.
+
+mod jobs;
+mod leases;
+mod migrate;
+mod read;
+mod registry;
+mod road;
+mod round;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use jiff::Timestamp;
+use longshore_sdk::{JobId, Progress};
+use serde_json::value::RawValue;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Row};
+use uuid::Uuid;
+
+use super::{
+    Answer, Attempt, Beat, BeatAnswer, Canceling, Claim, Event, Fence, File, Filter, Job, Kind, Ledger, LedgerError,
+    NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+};
+
+/// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call waits for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A ledger on PostgreSQL 14 or later.
+pub struct Postgres {
+    pool: Pool,
+}
+
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Postgres {
+    /// A ledger at `url` with at most `connections` of them, opened when needed: a server that is down shows at the first
+    /// call, not here.
+    ///
+    /// # Errors
+    /// [`LedgerError::Refused`] when the URL is none.
+    pub fn connect(url: &str, connections: usize) -> Answer<Self> {
+        let mut config = tokio_postgres::Config::from_str(url)
+            .map_err(|error| LedgerError::Refused(format!("the database URL cannot be read: {error}")))?;
+        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
+        config.application_name("longshore");
+        // Generic plans: the hot statements take arrays whose lengths vary, and a custom plan each time costs more than
+        // the statement.
+        let options =
+            format!("-c plan_cache_mode=force_generic_plan -c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
+        config.options(&options);
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let timeouts =
+            Timeouts { wait: Some(CONNECT_TIMEOUT), create: Some(CONNECT_TIMEOUT), recycle: Some(CONNECT_TIMEOUT) };
+        let pool = Pool::builder(manager).max_size(connections).timeouts(timeouts).runtime(Runtime::Tokio1).build();
+        pool.map(|pool| Self { pool }).map_err(|error| LedgerError::Refused(error.to_string()))
+    }
+
+    async fn client(&self) -> Answer<Object> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error.into(),
+            other => LedgerError::Unavailable(other.to_string()),
+        })
+    }
+
+    async fn query(&self, sql: &str, params: Params<'_>) -> Answer<Vec<Row>> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query(&statement, params).await?)
+    }
+
+    async fn one(&self, sql: &str, params: Params<'_>) -> Answer<Option<Row>> {
+        Ok(self.query(sql, params).await?.into_iter().next())
+    }
+}
+
+impl From<tokio_postgres::Error> for LedgerError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let text = match error.as_db_error() {
+            Some(db) => format!("{} ({})", db.message(), db.code().code()),
+            None => {
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+            }
+        };
+        match error.code() {
+            Some(code) if !may_pass(code) => Self::Refused(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
+/// Whether what the server says may be otherwise in a moment: it starts, stops, fails over (read-only), is out of room, or
+/// chose us as a deadlock's victim. By SQLSTATE class: 08 connection, 40 rollback, 53 resources, 55 lock, 57 operator, 58 I/O.
+fn may_pass(code: &SqlState) -> bool {
+    let passing = ["08", "40", "53", "55", "57", "58"];
+    passing.contains(&&code.code()[..2]) || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+}
+
+#[async_trait]
+impl Ledger for Postgres {
+    async fn migrate(&self) -> Answer<()> {
+        migrate::migrate(&mut *self.client().await?).await
+    }
+
+    async fn now(&self) -> Answer<Timestamp> {
+        let row = self.one("select now()", &[]).await?;
+        Ok(row.expect("select without from answers one row").get(0))
+    }
+
+    async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
+        self.insert(jobs).await
+    }
+
+    async fn unqueue(&self, job: JobId, version: i64) -> Answer<()> {
+        self.give_to_relay(job, version).await
+    }
+
+    async fn job(&self, job: JobId) -> Answer<Option<Job>> {
+        self.read_job(job).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>> {
+        self.read_attempts(job).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
+        self.read_list(filter).await
+    }
+
+    async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+        self.commit_round(worker, claims, records).await
+    }
+
+    async fn save_checkpoint(&self, fence: Fence, checkpoint: &RawValue) -> Answer<bool> {
+        self.write_checkpoint(fence, checkpoint).await
+    }
+
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
+        self.write_progress(worker, progress).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Answer<Canceling> {
+        self.cancel_job(job).await
+    }
+
+    async fn replay(&self, job: JobId) -> Answer<Replaying> {
+        self.replay_job(job).await
+    }
+
+    async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {
+        self.read_due(limit).await
+    }
+
+    async fn next_due(&self) -> Answer<Option<Duration>> {
+        self.read_next_due().await
+    }
+
+    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+        self.read_overdue(kind, patience, limit).await
+    }
+
+    async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        self.write_queued(jobs).await
+    }
+
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
+        self.read_unannounced(limit).await
+    }
+
+    async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        self.set_unannounced(jobs, true).await
+    }
+
+    async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        self.set_unannounced(jobs, false).await
+    }
+
+    async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
+        self.enter_worker(worker, lease).await
+    }
+
+    async fn beat(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+        self.renew(beat, lease).await
+    }
+
+    async fn credited(&self, worker: Uuid) -> Answer<Vec<Fence>> {
+        self.running_of(worker).await
+    }
+
+    async fn hand_back(&self, fences: &[Fence]) -> Answer<()> {
+        self.reopen(fences).await
+    }
+
+    async fn retire(&self, worker: Uuid) -> Answer<()> {
+        self.query("delete from workers where id = $1", &[&worker]).await.map(drop)
+    }
+
+    async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
+        self.take_leases(crash_limit, whose).await
+    }
+
+    async fn rescue_orphans(&self, crash_limit: u32) -> Answer<Vec<Rescued>> {
+        self.take_orphans(crash_limit).await
+    }
+
+    async fn workers(&self) -> Answer<Vec<WorkerRow>> {
+        self.read_workers().await
+    }
+
+    async fn lead(&self, role: &str, holder: Uuid, lease: Duration) -> Answer<bool> {
+        self.take_role(role, holder, lease).await
+    }
+
+    async fn register_kinds(&self, kinds: &[Kind]) -> Answer<()> {
+        self.write_kinds(kinds).await
+    }
+
+    async fn kinds(&self) -> Answer<Vec<Kind>> {
+        self.read_kinds().await
+    }
+
+    async fn add_file(&self, file: &File) -> Answer<()> {
+        self.write_file(file).await
+    }
+
+    async fn file(&self, id: Uuid) -> Answer<Option<File>> {
+        self.read_file(id).await
+    }
+}

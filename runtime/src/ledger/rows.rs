@@ -246,7 +246,7 @@ pub enum Claimed {
     Suspect,
     /// The ledger has no such job.
     Unknown,
-    /// Our own lease is over: nothing may be claimed.
+    /// Our own lease is over (or was, a moment ago): nothing was claimed; give the delivery back.
     NoLease,
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Announcement, Broker, Heard};
+use crate::stop::Stop;
 
 const SHARDS: usize = 16;
 /// The wait before the events are asked for again, when the broker does not give them.
@@ -38,11 +39,16 @@ pub struct Waiter {
 }
 
 impl Feed {
-    /// Listens to the broker's events until `stop`, then closes: whoever waits is woken and waits no more. Run it once,
-    /// as a task.
-    pub async fn listen(self, broker: Arc<dyn Broker>, stop: CancellationToken) {
-        stop.run_until_cancelled(self.hear_all(broker)).await;
-        self.inner.closed.cancel();
+    /// A feed that listens to the broker's events until it is stopped and then closes: whoever waits is woken and waits
+    /// no more.
+    pub fn start(stop: &Stop, broker: Arc<dyn Broker>) -> Self {
+        let (feed, token) = (Self::default(), stop.token());
+        let listener = feed.clone();
+        stop.spawn("feed", async move {
+            token.run_until_cancelled(listener.hear_all(broker)).await;
+            listener.inner.closed.cancel();
+        });
+        feed
     }
 
     /// Waits for news of `job`. Make it before reading the job: what is announced after that wakes it.

@@ -110,7 +110,8 @@ async fn patience_with_a_server_that_stays_away_has_a_limit() {
     let mut gone = Server::with(vec![]).await;
     gone.closed().await;
     let impatient = client(&gone).with_patience(Duration::from_millis(200));
-    let error = impatient.handle::<Greet>(id()).await.unwrap_err();
+    let waiting = impatient.handle::<Greet>(id()).into_future();
+    let error = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it gives up").unwrap_err();
     assert!(matches!(error, JobError::Client(ClientError::Unreachable(_))), "{error:?}");
 }
 

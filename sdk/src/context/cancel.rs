@@ -18,6 +18,8 @@ pub enum CancelReason {
     Timeout,
     /// The worker's lease is over; another worker may hold the job by now.
     LeaseLost,
+    /// The worker's drain is over and the attempt neither ended nor yielded: it is handed back, uncharged.
+    Drained,
 }
 
 /// One attempt's cancellation, shared by the worker that asks and the executor that obeys.

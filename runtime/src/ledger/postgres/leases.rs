@@ -1,0 +1,171 @@
+//! Workers and their leases: one row per worker, renewed by its heartbeat, taken by the rescuer. A lease ends by the
+//! server's clock alone.
+
+use std::time::Duration;
+
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
+use longshore_sdk::{ErrorReport, JobId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::read::{self, int, long_ms, text};
+use crate::ledger::{Answer, Beat, BeatAnswer, Fence, Rescued, Whose, WorkerCard, WorkerRow};
+
+impl Postgres {
+    pub(super) async fn enter_worker(&self, card: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
+        let sql = "insert into workers (id, host, kinds, slots, lease_until) \
+             values ($1, $2, $3, $4, now() + $5 * interval '1 ms') \
+             on conflict (id) do update set lease_until = excluded.lease_until returning now() as now";
+        let params: super::Params<'_> = &[&card.id, &card.host, &card.kinds, &int(card.slots), &ms(lease)];
+        Ok(self.one(sql, params).await?.expect("an upsert returns its row").get("now"))
+    }
+
+    pub(super) async fn renew(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+        let sql = "update workers set lease_until = now() + $2 * interval '1 ms', busy = $3, draining = $4, announced_to = $5 \
+             where id = $1 returning now() as now, \
+             array(select j.id from jobs j where j.cancel_requested and j.worker = $1 and j.state = 1) as cancels";
+        let params: super::Params<'_> =
+            &[&beat.worker, &ms(lease), &int(beat.busy), &beat.draining, &beat.announced_to];
+        let row = self.one(sql, params).await?;
+        Ok(row.map(|row| BeatAnswer {
+            now: row.get("now"),
+            cancels: row.get::<_, Vec<Uuid>>("cancels").into_iter().map(JobId).collect(),
+        }))
+    }
+
+    pub(super) async fn running_of(&self, worker: Uuid) -> Answer<Vec<Fence>> {
+        let rows = self.query("select id, attempt from jobs where state = 1 and worker = $1", &[&worker]).await?;
+        Ok(rows.iter().map(|row| read::fence(row, worker)).collect())
+    }
+
+    pub(super) async fn reopen(&self, fences: &[Fence]) -> Answer<()> {
+        let sql = "with v as (select * from unnest($1::uuid[], $2::int[], $3::uuid[]) as v(id, attempt, worker)), \
+             moved as (update jobs j set state = case when j.cancel_requested then 4 else 0 end, version = j.version + 1, \
+                changed_at = now(), unannounced = j.unannounced or j.cancel_requested, \
+                due_at = case when j.cancel_requested then null else now() end, queued_at = null, \
+                finished_at = case when j.cancel_requested then now() end, cancel_requested = false, worker = null \
+                from v where j.id = v.id and j.attempt = v.attempt and j.worker = v.worker and j.state = 1 \
+                returning j.id, j.attempt, v.worker, j.started_at) \
+             insert into attempts (job, attempt, worker, ended, started_at) \
+             select id, attempt, worker, 'handed_back', started_at from moved on conflict do nothing";
+        let jobs: Vec<Uuid> = fences.iter().map(|fence| fence.job.0).collect();
+        let attempts: Vec<i32> = fences.iter().map(|fence| int(fence.attempt)).collect();
+        let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker).collect();
+        self.query(sql, &[&jobs, &attempts, &workers]).await.map(drop)
+    }
+
+    /// One transaction for each dead worker: first its running jobs, **then** the mark on what it settled and may not have
+    /// announced, then its row. In this order nothing it still records in between is missed.
+    pub(super) async fn take_leases(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
+        let mut client = self.client().await?;
+        let everyones = whose == Whose::Everyones;
+        let mut rescued = vec![];
+        loop {
+            let transaction = client.transaction().await?;
+            // Another rescuer's workers are skipped; a heartbeat that comes now waits, and finds its row gone.
+            let sql =
+                "select id, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
+            let Some(dead) = transaction.query_opt(sql, &[&everyones]).await? else { return Ok(rescued) };
+            let (worker, announced_to): (Uuid, Timestamp) = (dead.get("id"), dead.get("announced_to"));
+            rescued.extend(lose(&transaction, crash_limit, "j.worker = $3", &[&worker]).await?);
+            transaction
+                .execute(
+                    "update jobs set unannounced = true where worker = $1 and state > 1 and finished_at >= $2 and not unannounced",
+                    &[&worker, &announced_to],
+                )
+                .await?;
+            transaction.execute("delete from workers where id = $1", &[&worker]).await?;
+            transaction.commit().await?;
+        }
+    }
+
+    pub(super) async fn take_orphans(&self, crash_limit: u32) -> Answer<Vec<Rescued>> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let rescued =
+            lose(&transaction, crash_limit, "not exists (select from workers w where w.id = j.worker)", &[]).await?;
+        transaction.commit().await?;
+        Ok(rescued)
+    }
+
+    pub(super) async fn read_workers(&self) -> Answer<Vec<WorkerRow>> {
+        let rows = self.query("select * from workers where lease_until > now() order by started_at", &[]).await?;
+        Ok(rows.iter().map(worker).collect())
+    }
+
+    pub(super) async fn take_role(&self, role: &str, holder: Uuid, lease: Duration) -> Answer<bool> {
+        let sql = "insert into roles (role, holder, until) values ($1, $2, now() + $3 * interval '1 ms') \
+             on conflict (role) do update set holder = excluded.holder, until = excluded.until \
+             where roles.holder = excluded.holder or roles.until <= now() returning role";
+        Ok(self.one(sql, &[&role, &holder, &ms(lease)]).await?.is_some())
+    }
+}
+
+/// Running jobs `whose` worker is gone become lost attempts: pending again and uncharged, canceled if a cancel was accepted,
+/// or failed as poison when they crashed their worker too often while nothing else ran there.
+async fn lose(
+    transaction: &Transaction<'_>,
+    crash_limit: u32,
+    whose: &str,
+    params: super::Params<'_>,
+) -> Answer<Vec<Rescued>> {
+    let sql = format!(
+        "with moved as (update jobs j set \
+            crashes = j.crashes + 1, crashed_alone = j.crashed_alone + j.alone::int, version = j.version + 1, changed_at = now(), \
+            state = case when j.cancel_requested then 4 when j.crashed_alone + j.alone::int >= $1 then 3 else 0 end, \
+            error = case when j.cancel_requested then j.error when j.crashed_alone + j.alone::int >= $1 then $2::text::json \
+                else j.error end, \
+            due_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then null else now() end, \
+            finished_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then now() end, \
+            queued_at = null, progress = null, cancel_requested = false, unannounced = true, worker = null \
+            from jobs old where old.id = j.id and j.state = 1 and {whose} \
+            returning j.id, j.attempt, j.state, old.worker, j.started_at), \
+         history as (insert into attempts (job, attempt, worker, ended, error, started_at) \
+            select id, attempt, worker, 'lost', '{LOST}'::json, started_at from moved on conflict do nothing) \
+         select id, attempt, state, worker from moved"
+    );
+    let poison = text(&poison_report());
+    let (limit, mut all): (i32, Vec<&(dyn super::ToSql + Sync)>) = (int(crash_limit), vec![]);
+    all.extend([&limit as &(dyn super::ToSql + Sync), &poison]);
+    all.extend(params);
+    let rows = transaction.query(&sql, &all).await?;
+    Ok(rows.iter().map(rescued).collect())
+}
+
+const LOST: &str = r#"{"code":"worker_lost","message":"the worker lost its lease while it ran this attempt"}"#;
+
+fn poison_report() -> ErrorReport {
+    ErrorReport::new(
+        "poison",
+        "every worker that ran this job alone was lost; look at the last attempts' workers, mend the executor or the input, and replay",
+    )
+}
+
+fn rescued(row: &Row) -> Rescued {
+    let worker = row.get::<_, Option<Uuid>>("worker").unwrap_or_default();
+    Rescued { fence: read::fence(row, worker), state: read::state(row) }
+}
+
+fn worker(row: &Row) -> WorkerRow {
+    WorkerRow {
+        card: WorkerCard {
+            id: row.get("id"),
+            host: row.get("host"),
+            kinds: row.get("kinds"),
+            slots: read::number(row, "slots"),
+        },
+        busy: read::number(row, "busy"),
+        draining: row.get("draining"),
+        started_at: row.get("started_at"),
+        lease_until: row.get("lease_until"),
+    }
+}
+
+/// As a double, because `$n * interval` takes one.
+fn ms(duration: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a lease")]
+    let ms = long_ms(duration) as f64;
+    ms
+}

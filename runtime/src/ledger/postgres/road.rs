@@ -1,0 +1,73 @@
+//! The road back into the broker: what the relay and the reconciler read and mark. Every mark names the version it was read
+//! with, so that a late one misses a job that has moved on.
+
+use std::time::Duration;
+
+use longshore_sdk::JobId;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::read::{self, EVENT, READY, long_ms};
+use crate::ledger::{Answer, Event, Ready};
+
+/// A job published so often is looked for again after `patience * 2^10` at most.
+const MAX_DOUBLINGS: i32 = 10;
+
+impl Postgres {
+    pub(super) async fn give_to_relay(&self, job: JobId, version: i64) -> Answer<()> {
+        let sql = "update jobs set queued_at = null, due_at = now() where id = $1 and version = $2 and state = 0 and due_at is null";
+        self.query(sql, &[&job.0, &version]).await.map(drop)
+    }
+
+    pub(super) async fn read_due(&self, limit: usize) -> Answer<Vec<Ready>> {
+        let sql = format!("select {READY} from jobs where due_at <= now() and state = 0 order by due_at limit $1");
+        Ok(self.query(&sql, &[&count(limit)]).await?.iter().map(read::ready).collect())
+    }
+
+    pub(super) async fn read_next_due(&self) -> Answer<Option<Duration>> {
+        let sql = "select (extract(epoch from min(due_at) - now()) * 1000)::bigint as wait_ms from jobs where due_at is not null";
+        let row = self.one(sql, &[]).await?.expect("an aggregate answers one row");
+        Ok(row.get::<_, Option<i64>>("wait_ms").map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+    }
+
+    pub(super) async fn read_overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+        let sql = format!(
+            "select {READY} from jobs where state = 0 and due_at is null and kind = $1 \
+             and queued_at <= now() - $2 * power(2, least(publishes, {MAX_DOUBLINGS})) * interval '1 ms' \
+             order by queued_at limit $3"
+        );
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a patience")]
+        let patience_ms = long_ms(patience) as f64;
+        Ok(self.query(&sql, &[&kind, &patience_ms, &count(limit)]).await?.iter().map(read::ready).collect())
+    }
+
+    pub(super) async fn write_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let sql = "update jobs j set due_at = null, queued_at = now(), publishes = j.publishes + 1 \
+             from unnest($1::uuid[], $2::bigint[]) as t(id, version) where j.id = t.id and j.version = t.version and j.state = 0";
+        let (ids, versions) = split(jobs);
+        self.query(sql, &[&ids, &versions]).await.map(drop)
+    }
+
+    pub(super) async fn read_unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
+        let rows =
+            self.query(&format!("select {EVENT} from jobs where unannounced limit $1"), &[&count(limit)]).await?;
+        Ok(rows.iter().map(read::event).collect())
+    }
+
+    pub(super) async fn set_unannounced(&self, jobs: &[(JobId, i64)], owed: bool) -> Answer<()> {
+        let sql = "update jobs j set unannounced = $3 from unnest($1::uuid[], $2::bigint[]) as t(id, version) \
+             where j.id = t.id and j.version = t.version and j.unannounced <> $3";
+        let (ids, versions) = split(jobs);
+        self.query(sql, &[&ids, &versions, &owed]).await.map(drop)
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn split(jobs: &[(JobId, i64)]) -> (Vec<Uuid>, Vec<i64>) {
+    let mut sorted = jobs.to_vec();
+    sorted.sort_unstable();
+    sorted.into_iter().map(|(job, version)| (job.0, version)).unzip()
+}

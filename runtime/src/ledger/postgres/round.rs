@@ -1,0 +1,251 @@
+//! Claims and records of many slots, committed together: the two statements every job passes through. They are pipelined on
+//! one connection (begin, record, claim, commit in one write), so a round costs one round trip and one fsync. The conditions in
+//! them are the protocol; the walks in ARCHITECTURE.md name each.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join4;
+use longshore_sdk::JobId;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::read::{self, EVENT, int, number, text};
+use crate::job::state::State;
+use crate::job::verdict::ALONE_AFTER;
+use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Round, Settle};
+
+const CLAIM: &str = "\
+update jobs j set state = 1, attempt = j.attempt + 1, worker = $1, alone = t.alone, started_at = now(), changed_at = now(), \
+    due_at = null, queued_at = null, progress = null, publishes = 0, version = j.version + 1 \
+from unnest($2::uuid[], $3::bool[]) as t(id, alone) \
+where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) and (j.crashes < $4 or t.alone) \
+    and exists (select from workers w where w.id = $1 and w.lease_until > now()) \
+returning j.id, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, \
+    j.created_at";
+
+// One statement: the fenced update, then the history from what it returned. A retry or hand-back of a job whose cancel was
+// accepted becomes the cancel (0 = pending, 4 = canceled).
+const RECORD: &str = "\
+with v as (select * from unnest($2::uuid[], $3::int[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], \
+        $9::bigint[], $10::int[]) as v(id, attempt, state, ended, result, artifacts, error, wait_ms, charge)), \
+moved as ( \
+    update jobs j set \
+        state = case when v.state = 0 and j.cancel_requested then 4 else v.state end, \
+        version = j.version + 1, charged = j.charged + v.charge, crashes = 0, crashed_alone = 0, \
+        result = v.result::json, artifacts = v.artifacts::json, \
+        error = coalesce(v.error::json, case when v.state = 0 then j.error end), \
+        checkpoint = case when v.state = 0 and not j.cancel_requested then j.checkpoint end, \
+        due_at = case when v.state = 0 and not j.cancel_requested then now() + v.wait_ms * interval '1 ms' end, \
+        queued_at = null, cancel_requested = false, changed_at = now(), \
+        finished_at = case when v.state <> 0 or j.cancel_requested then now() end, \
+        worker = case when v.state <> 0 or j.cancel_requested then j.worker end \
+    from v where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1 \
+    returning j.id, j.kind, j.version, j.state, j.attempt, j.error, j.correlation_id, j.changed_at, j.started_at, v.ended), \
+history as ( \
+    insert into attempts (job, attempt, worker, ended, error, started_at) \
+    select id, attempt, $1, ended, error, started_at from moved on conflict do nothing) \
+select * from moved";
+
+impl Postgres {
+    pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+        let client = self.client().await?;
+        let (claim, record) = (client.prepare_cached(CLAIM).await?, client.prepare_cached(RECORD).await?);
+        let (asks, writes) = (Asks::of(claims), Writes::of(records));
+        let alone_after = int(ALONE_AFTER);
+        let claim_params = asks.params(&worker, &alone_after);
+        let record_params = writes.params(&worker);
+        // The four are sent in this order because they are polled in it; a failure of one aborts the transaction, and the
+        // commit then rolls back.
+        let (_, moved, granted, _) = try_join4(
+            client.batch_execute("begin"),
+            async { if records.is_empty() { Ok(vec![]) } else { client.query(&record, &record_params).await } },
+            async { if claims.is_empty() { Ok(vec![]) } else { client.query(&claim, &claim_params).await } },
+            client.batch_execute("commit"),
+        )
+        .await?;
+        drop(client);
+        let claims = self.answer_claims(worker, claims, &granted).await?;
+        let records = self.answer_records(worker, records, &moved).await?;
+        Ok(Round { claims, records })
+    }
+
+    async fn answer_claims(&self, worker: Uuid, claims: &[Claim], granted: &[Row]) -> Answer<Vec<Claimed>> {
+        let mut granted: HashMap<JobId, Claimed> = granted.iter().map(|row| grant(row, worker)).collect();
+        let missing: Vec<Uuid> =
+            claims.iter().map(|claim| claim.job).filter(|job| !granted.contains_key(job)).map(|job| job.0).collect();
+        let mut refused = if missing.is_empty() { HashMap::new() } else { self.why_not(worker, &missing).await? };
+        let answers = claims.iter().map(|claim| match granted.remove(&claim.job) {
+            Some(run) => {
+                // A second claim of the same job in this round finds it running.
+                refused.insert(claim.job, Claimed::Busy);
+                run
+            }
+            None => refused.get(&claim.job).cloned().unwrap_or(Claimed::Unknown),
+        });
+        Ok(answers.collect())
+    }
+
+    /// Why claims came back empty. A job that is not due loses its place on the road, with a new version, so that a late mark
+    /// of a relay that picked it earlier misses, and the relay publishes it when its time comes.
+    async fn why_not(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<JobId, Claimed>> {
+        let sql = format!(
+            "with parked as ( \
+                update jobs set queued_at = null, version = version + 1 \
+                where id = any($1) and state = 0 and due_at > now() returning id) \
+             select {EVENT}, id in (select id from parked) as parked, \
+                crashes >= $3 as suspect, exists (select from workers w where w.id = $2 and w.lease_until > now()) as leased \
+             from jobs where id = any($1)"
+        );
+        let rows = self.query(&sql, &[&missing, &worker, &int(ALONE_AFTER)]).await?;
+        Ok(rows.iter().map(|row| (JobId(row.get("id")), reason(row))).collect())
+    }
+
+    async fn answer_records(&self, worker: Uuid, records: &[Record], moved: &[Row]) -> Answer<Vec<Recorded>> {
+        let mut done: HashMap<(JobId, u32), Event> =
+            moved.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect();
+        let missing: Vec<Uuid> = records
+            .iter()
+            .map(|record| (record.fence.job, record.fence.attempt))
+            .filter(|key| !done.contains_key(key))
+            .map(|(job, _)| job.0)
+            .collect();
+        let mut before =
+            if missing.is_empty() { HashMap::new() } else { self.settled_before(worker, &missing).await? };
+        let answers = records.iter().map(|record| {
+            let key = (record.fence.job, record.fence.attempt);
+            match done.remove(&key) {
+                Some(event) => Recorded::Done(event),
+                None => before.remove(&key).map_or(Recorded::Fenced, Recorded::Before),
+            }
+        });
+        Ok(answers.collect())
+    }
+
+    /// Which of these jobs were moved by the same attempts before, and the reply was lost. A pending job whose last attempt is
+    /// ours was moved by us (or by the rescuer, which announces it itself): there is nothing left to write.
+    async fn settled_before(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<(JobId, u32), Event>> {
+        let sql = format!(
+            "select {EVENT} from jobs where id = any($1) and \
+             (state = 0 and worker is null or state > 1 and worker = $2)"
+        );
+        let rows = self.query(&sql, &[&missing, &worker]).await?;
+        Ok(rows.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect())
+    }
+}
+
+fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
+    let fence = read::fence(row, worker);
+    let granted = Granted {
+        fence,
+        kind: row.get("kind"),
+        payload: read::raw(row, "payload").unwrap_or_default(),
+        checkpoint: read::raw(row, "checkpoint"),
+        charged: number(row, "charged"),
+        max_attempts: number(row, "max_attempts"),
+        timeout: read::millis(row, "timeout_ms"),
+        correlation_id: row.get("correlation_id"),
+        created_at: row.get("created_at"),
+    };
+    (fence.job, Claimed::Run(Box::new(granted)))
+}
+
+fn reason(row: &Row) -> Claimed {
+    match read::state(row) {
+        State::Running => Claimed::Busy,
+        State::Pending if row.get("parked") => Claimed::NotDue,
+        State::Pending if !row.get::<_, bool>("leased") => Claimed::NoLease,
+        State::Pending if row.get("suspect") => Claimed::Suspect,
+        // It became ready, or our lease came back, between the two statements: let the delivery come again.
+        State::Pending => Claimed::NoLease,
+        State::Completed | State::Failed | State::Canceled => Claimed::Settled(read::event(row)),
+    }
+}
+
+struct Asks {
+    jobs: Vec<Uuid>,
+    alone: Vec<bool>,
+}
+
+impl Asks {
+    /// Sorted by id, so that rounds of several workers lock rows in one order.
+    fn of(claims: &[Claim]) -> Self {
+        let mut sorted: Vec<_> = claims.iter().map(|claim| (claim.job.0, claim.alone)).collect();
+        sorted.sort_unstable();
+        let (jobs, alone) = sorted.into_iter().unzip();
+        Self { jobs, alone }
+    }
+
+    fn params<'a>(&'a self, worker: &'a Uuid, alone_after: &'a i32) -> [&'a (dyn super::ToSql + Sync); 4] {
+        [worker, &self.jobs, &self.alone, alone_after]
+    }
+}
+
+#[derive(Default)]
+struct Writes {
+    jobs: Vec<Uuid>,
+    attempts: Vec<i32>,
+    states: Vec<i16>,
+    ended: Vec<&'static str>,
+    results: Vec<Option<String>>,
+    artifacts: Vec<Option<String>>,
+    errors: Vec<Option<String>>,
+    waits_ms: Vec<i64>,
+    charges: Vec<i32>,
+}
+
+impl Writes {
+    fn of(records: &[Record]) -> Self {
+        let mut sorted: Vec<&Record> = records.iter().collect();
+        sorted.sort_unstable_by_key(|record| record.fence.job);
+        sorted.into_iter().fold(Self::default(), Self::with)
+    }
+
+    fn with(mut self, record: &Record) -> Self {
+        self.jobs.push(record.fence.job.0);
+        self.attempts.push(int(record.fence.attempt));
+        self.ended.push(record.ended.word());
+        let (state, charge) = match &record.settle {
+            Settle::Complete { .. } => (State::Completed, 0),
+            Settle::Retry { .. } => (State::Pending, 1),
+            Settle::DeadLetter { .. } => (State::Failed, 1),
+            Settle::Cancel => (State::Canceled, 0),
+            Settle::HandBack => (State::Pending, 0),
+        };
+        self.states.push(state.code());
+        self.charges.push(charge);
+        let (mut result, mut files, mut failure, mut wait) = (None, None, None, 0);
+        match &record.settle {
+            Settle::Complete { result: output, artifacts } => {
+                result = Some(output.get().to_owned());
+                files = (!artifacts.is_empty()).then(|| text(artifacts));
+            }
+            Settle::Retry { wait: backoff, error } => {
+                failure = Some(text(error));
+                wait = read::long_ms(*backoff);
+            }
+            Settle::DeadLetter { error } => failure = Some(text(error)),
+            Settle::Cancel | Settle::HandBack => {}
+        }
+        self.results.push(result);
+        self.artifacts.push(files);
+        self.errors.push(failure);
+        self.waits_ms.push(wait);
+        self
+    }
+
+    fn params<'a>(&'a self, worker: &'a Uuid) -> [&'a (dyn super::ToSql + Sync); 10] {
+        [
+            worker,
+            &self.jobs,
+            &self.attempts,
+            &self.states,
+            &self.ended,
+            &self.results,
+            &self.artifacts,
+            &self.errors,
+            &self.waits_ms,
+            &self.charges,
+        ]
+    }
+}
