@@ -1,1 +1,20 @@
-//! longshore-tests
+//! The world the stories are told in: it owns its RabbitMQ, its PostgreSQL, its proxies and the `longshore` processes.
+//!
+//! Nothing here uses a server that was there before, and nothing it starts outlives the test process.
+//! Read `process.rs` first (who dies with whom), then `rabbitmq.rs` and `postgres.rs`.
+
+pub mod arrows;
+pub mod house;
+pub mod http;
+pub mod longshore;
+pub mod media;
+pub mod mentions;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod procfs;
+pub mod proxy;
+pub mod rabbitmq;
+pub mod scratch;
+pub mod tokens;
+pub mod until;

@@ -1,1 +1,265 @@
-//! To be written.
+//! The ledger in one file, for the embedded default. Each write is a transaction on one thread ([`lane`]) and goes by the
+//! machine's clock, which is this ledger's. It makes no decision twice: [`round`] and [`leaving`] decide, by what `job` says;
+//! [`jobs`], [`road`], [`leases`] and [`registry`] hold the rest, [`schema`] opens the file.
+
+mod columns;
+mod jobs;
+mod lane;
+mod leases;
+mod leaving;
+mod registry;
+mod road;
+mod round;
+mod schema;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use longshore_sdk::{JobId, Progress};
+use rusqlite::{Connection, ErrorCode};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use self::lane::Lane;
+use super::{
+    Answer, Attempt, Beat, BeatAnswer, Canceling, Claim, Event, Fence, File, Filter, Job, Kind, Ledger, LedgerError,
+    NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+};
+
+/// Threads that read beside the writer: one for a long listing, one for everybody else.
+const READERS: usize = 2;
+
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A ledger in a file.
+pub struct Sqlite {
+    writer: Lane,
+    readers: Vec<Lane>,
+    next_reader: AtomicUsize,
+    clock: Clock,
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, or makes it. [`Ledger::migrate`] comes next.
+    ///
+    /// # Errors
+    /// [`LedgerError::Refused`] when the file cannot be opened or is no ledger.
+    pub fn open(path: impl AsRef<Path>) -> Answer<Self> {
+        let path = path.as_ref();
+        let writer = Lane::writer(schema::open_writer(path)?, lane::Group::default())?;
+        let reader = |_| Lane::reader(schema::open_reader(path)?);
+        let readers = (0..READERS).map(reader).collect::<Answer<_>>()?;
+        Ok(Self { writer, readers, next_reader: AtomicUsize::new(0), clock: Arc::new(crate::clock::now) })
+    }
+
+    /// The same ledger going by another clock, so that a test can move it.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Runs `work` in a transaction. It is asked for the time when its turn comes, not before.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, i64) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let clock = Arc::clone(&self.clock);
+        self.writer.call(move |db| work(db, clock().as_microsecond())).await
+    }
+
+    /// Runs one query on what is committed, without waiting for the writer.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection, i64) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let clock = Arc::clone(&self.clock);
+        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        self.readers[turn].call(move |db| query(db, clock().as_microsecond())).await
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(code) if may_pass(code) => Self::Unavailable(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Whether it may be otherwise in a moment, or after an operator has made room.
+fn may_pass(code: ErrorCode) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OperationAborted,
+        OperationInterrupted, OutOfMemory, ReadOnly, SystemIoFailure,
+    };
+    matches!(
+        code,
+        CannotOpen
+            | DatabaseBusy
+            | DatabaseLocked
+            | DiskFull
+            | FileLockingProtocolFailed
+            | OperationAborted
+            | OperationInterrupted
+            | OutOfMemory
+            | ReadOnly
+            | SystemIoFailure
+    )
+}
+
+#[async_trait]
+impl Ledger for Sqlite {
+    async fn migrate(&self) -> Answer<()> {
+        self.write(schema::migrate).await
+    }
+
+    async fn now(&self) -> Answer<Timestamp> {
+        // Through the writer: a ledger that only reads does not answer.
+        self.write(|_, now| columns::moment(now)).await
+    }
+
+    async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
+        let new = jobs.to_vec();
+        self.write(move |db, now| jobs::submit(db, now, &new)).await
+    }
+
+    async fn unqueue(&self, job: JobId, version: i64) -> Answer<()> {
+        self.write(move |db, now| road::unqueue(db, now, job, version)).await
+    }
+
+    async fn job(&self, job: JobId) -> Answer<Option<Job>> {
+        self.read(move |db, _| columns::job_of(db, job)).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>> {
+        self.read(move |db, _| jobs::attempts(db, job)).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
+        let filter = filter.clone();
+        self.read(move |db, _| jobs::list(db, &filter)).await
+    }
+
+    async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+        let (claims, records) = (claims.to_vec(), records.to_vec());
+        self.write(move |db, now| round::round(db, now, worker, &claims, &records)).await
+    }
+
+    async fn save_checkpoint(&self, fence: Fence, checkpoint: &RawValue) -> Answer<bool> {
+        let checkpoint = checkpoint.get().to_owned();
+        self.write(move |db, _| round::save_checkpoint(db, fence, &checkpoint)).await
+    }
+
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
+        let progress: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).cloned().collect();
+        self.write(move |db, _| round::save_progress(db, &progress)).await
+    }
+
+    async fn cancel(&self, job: JobId) -> Answer<Canceling> {
+        self.write(move |db, now| jobs::cancel(db, now, job)).await
+    }
+
+    async fn replay(&self, job: JobId) -> Answer<Replaying> {
+        self.write(move |db, now| jobs::replay(db, now, job)).await
+    }
+
+    async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {
+        self.read(move |db, now| road::due(db, now, limit)).await
+    }
+
+    async fn next_due(&self) -> Answer<Option<Duration>> {
+        self.read(road::next_due).await
+    }
+
+    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+        let kind = kind.to_owned();
+        self.read(move |db, now| road::overdue(db, now, &kind, patience, limit)).await
+    }
+
+    async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let marked = jobs.to_vec();
+        self.write(move |db, now| road::mark_queued(db, now, &marked)).await
+    }
+
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
+        self.read(move |db, _| road::unannounced(db, limit)).await
+    }
+
+    async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let marked = jobs.to_vec();
+        self.write(move |db, _| road::set_unannounced(db, &marked, true)).await
+    }
+
+    async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let marked = jobs.to_vec();
+        self.write(move |db, _| road::set_unannounced(db, &marked, false)).await
+    }
+
+    async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
+        let card = worker.clone();
+        self.write(move |db, now| leases::enlist(db, now, &card, lease)).await
+    }
+
+    async fn beat(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+        let beat = beat.clone();
+        self.write(move |db, now| leases::beat(db, now, &beat, lease)).await
+    }
+
+    async fn credited(&self, worker: Uuid) -> Answer<Vec<Fence>> {
+        self.read(move |db, _| leases::credited(db, worker)).await
+    }
+
+    async fn hand_back(&self, fences: &[Fence]) -> Answer<()> {
+        let fences = fences.to_vec();
+        self.write(move |db, now| leases::hand_back(db, now, &fences)).await
+    }
+
+    async fn retire(&self, worker: Uuid) -> Answer<()> {
+        self.write(move |db, _| leases::retire(db, worker)).await
+    }
+
+    async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
+        let mut rescued = vec![];
+        // A call for each, so that heartbeats get their turn between two.
+        while let Some(more) = self.write(move |db, now| leases::rescue_next(db, now, crash_limit, whose)).await? {
+            rescued.extend(more);
+        }
+        Ok(rescued)
+    }
+
+    async fn rescue_orphans(&self, crash_limit: u32) -> Answer<Vec<Rescued>> {
+        self.write(move |db, now| leases::rescue_orphans(db, now, crash_limit)).await
+    }
+
+    async fn workers(&self) -> Answer<Vec<WorkerRow>> {
+        self.read(leases::workers).await
+    }
+
+    async fn lead(&self, role: &str, holder: Uuid, lease: Duration) -> Answer<bool> {
+        let role = role.to_owned();
+        self.write(move |db, now| leases::lead(db, now, &role, holder, lease)).await
+    }
+
+    async fn register_kinds(&self, kinds: &[Kind]) -> Answer<()> {
+        let kinds = kinds.to_vec();
+        self.write(move |db, _| registry::register_kinds(db, &kinds)).await
+    }
+
+    async fn kinds(&self) -> Answer<Vec<Kind>> {
+        self.read(|db, _| registry::kinds(db)).await
+    }
+
+    async fn add_file(&self, file: &File) -> Answer<()> {
+        let file = file.clone();
+        self.write(move |db, _| registry::add_file(db, &file)).await
+    }
+
+    async fn file(&self, id: Uuid) -> Answer<Option<File>> {
+        self.read(move |db, _| registry::file(db, id)).await
+    }
+}

@@ -1,0 +1,39 @@
+# The doors of the house. `make help` lists them; `make test` is what CI runs, word for word.
+
+# Cargo honours CARGO_TARGET_DIR, so whoever looks for its results must as well.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: demo test bench lint fmt clean help
+
+demo: ## Start Longshore with nothing around it, submit jobs and watch them finish
+	@.ci/install build demo
+	cargo build --release -p longshore-runtime
+	$(TARGET)/release/longshore demo
+
+test: ## Format, lints and every test, with real RabbitMQ and PostgreSQL started by the tests
+	@.ci/install build test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@# The stories start the binary itself, and cargo builds it for no test of another crate.
+	cargo build -p longshore-runtime
+	cargo test --workspace
+
+bench: ## The figures of the README, on this machine
+	@.ci/install build test
+	cargo build --release -p longshore-runtime
+	cargo bench -p longshore-tests --benches
+
+lint: ## Format and lints alone
+	@.ci/install build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+clean: ## Remove what was built
+	cargo clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10

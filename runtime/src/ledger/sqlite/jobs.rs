@@ -1,0 +1,131 @@
+//! Submit, look, cancel and replay: what callers and operators do with jobs. It runs nothing and publishes nothing; what goes
+//! back on the road is in [`super::road`].
+
+use longshore_sdk::JobId;
+use rusqlite::types::Value;
+use rusqlite::{Connection, named_params, params_from_iter};
+use serde_json::value::RawValue;
+
+use super::columns::{self, Columns, Id, later, millis};
+use crate::job::state::State;
+use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, NewJob, Replaying, RunAt, Submitted};
+
+pub(super) fn submit(db: &Connection, now: i64, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
+    jobs.iter().map(|new| Ok(Submitted { created: insert(db, now, new)?, job: present(db, new.id)? })).collect()
+}
+
+/// Inserts it unless its id exists. One that is due now is on the road at once; a later one waits for the relay.
+fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
+    let due_at = due(new.run_at, now);
+    let inserted = db
+        .prepare_cached(
+            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, created_at, changed_at, \
+             due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, :now, :now, \
+             :due_at, :queued_at) on conflict (id) do nothing",
+        )?
+        .execute(named_params! {
+            ":id": Id(new.id.0),
+            ":kind": new.kind,
+            ":priority": new.priority.code(),
+            ":max_attempts": new.max_attempts,
+            ":timeout_ms": millis(new.timeout),
+            ":correlation_id": new.correlation_id,
+            ":now": now,
+            ":due_at": due_at,
+            ":queued_at": due_at.is_none().then_some(now),
+        })?;
+    if inserted == 1 {
+        let metadata = new.metadata.as_deref().map(RawValue::get);
+        db.prepare_cached("insert into payloads (seq, payload, metadata) values (last_insert_rowid(), ?1, ?2)")?
+            .execute((new.payload.get(), metadata))?;
+    }
+    Ok(inserted == 1)
+}
+
+/// When the relay is to publish it; `None`: it is due now.
+fn due(run_at: Option<RunAt>, now: i64) -> Option<i64> {
+    let due = match run_at? {
+        RunAt::After(wait) => later(now, wait),
+        RunAt::At(moment) => moment.as_microsecond(),
+    };
+    (due > now).then_some(due)
+}
+
+fn present(db: &Connection, job: JobId) -> Answer<Job> {
+    columns::job_of(db, job)?.ok_or_else(|| LedgerError::Refused(format!("job {job} has a row but no payload")))
+}
+
+pub(super) fn attempts(db: &Connection, job: JobId) -> Answer<Vec<Attempt>> {
+    let sql = "select a.attempt, a.worker, a.ended, a.error, a.started_at, a.finished_at \
+         from jobs j join attempts a on a.seq = j.seq where j.id = ?1 order by a.attempt";
+    columns::rows(db, sql, [Id(job.0)], |row| {
+        let mut row = Columns::of(row);
+        Ok(Attempt {
+            attempt: row.take()?,
+            worker: row.id()?,
+            ended: row.ended()?,
+            error: row.json()?,
+            started_at: row.at()?,
+            finished_at: row.at()?,
+        })
+    })
+}
+
+pub(super) fn list(db: &Connection, filter: &Filter) -> Answer<Vec<Job>> {
+    let (mut conditions, mut params) = (vec!["true".to_owned()], Vec::<Value>::new());
+    // The state as a literal: only then may SQLite use the index of that state.
+    conditions.extend(filter.state.map(|state| format!("state = {}", state.code())));
+    if let Some(kind) = &filter.kind {
+        params.push(kind.clone().into());
+        conditions.push(format!("kind = ?{}", params.len()));
+    }
+    if let Some(JobId(before)) = filter.before {
+        params.push(before.as_bytes().to_vec().into());
+        conditions.push(format!("id < ?{}", params.len()));
+    }
+    params.push(count(filter.limit).into());
+    // Ids are of version 7: their order is the order of submission.
+    let which = format!("where {} order by id desc limit ?{}", conditions.join(" and "), params.len());
+    columns::jobs(db, &which, params_from_iter(params))
+}
+
+pub(super) fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+pub(super) fn cancel(db: &Connection, now: i64, job: JobId) -> Answer<Canceling> {
+    let Some(head) = columns::head_of(db, job)? else { return Ok(Canceling::Unknown) };
+    match head.state {
+        State::Pending => {
+            // No delivery need ever come for it, hence the mark for the relay.
+            db.prepare_cached(
+                "update jobs set state = 4, version = version + 1, changed_at = ?2, finished_at = ?2, due_at = null, \
+                 queued_at = null, checkpoint = null, unannounced = 1 where seq = ?1",
+            )?
+            .execute((head.seq, now))?;
+            present(db, job).map(Canceling::Canceled)
+        }
+        State::Running => {
+            db.prepare_cached(
+                "update jobs set cancel_requested = 1, version = version + 1, changed_at = ?2 \
+                 where seq = ?1 and not cancel_requested",
+            )?
+            .execute((head.seq, now))?;
+            present(db, job).map(Canceling::Requested)
+        }
+        State::Completed | State::Failed | State::Canceled => present(db, job).map(Canceling::Settled),
+    }
+}
+
+pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying> {
+    let Some(head) = columns::head_of(db, job)? else { return Ok(Replaying::Unknown) };
+    if head.state != State::Failed {
+        return present(db, job).map(Replaying::NotDead);
+    }
+    db.prepare_cached(
+        "update jobs set state = 0, version = version + 1, changed_at = ?2, due_at = ?2, queued_at = null, publishes = 0, \
+         finished_at = null, charged = 0, crashes = 0, crashed_alone = 0, worker = null, unannounced = 1 where seq = ?1",
+    )?
+    .execute((head.seq, now))?;
+    present(db, job).map(Replaying::Ready)
+}

@@ -1,0 +1,114 @@
+//! Workers and their leases: one row per worker, renewed by its heartbeat, taken by the rescuer. A lease ends by the ledger's
+//! clock alone. What becomes of a dead worker's jobs is decided in [`super::leaving`].
+
+use std::time::Duration;
+
+use longshore_sdk::JobId;
+use rusqlite::{Connection, OptionalExtension as _, Params};
+use uuid::Uuid;
+
+use super::columns::{self, Columns, Head, Id, Json, later, moment};
+use super::leaving::{handed_back, leave, lost, worker_lost};
+use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow};
+
+pub(super) fn enlist(db: &Connection, now: i64, card: &WorkerCard, lease: Duration) -> Answer<jiff::Timestamp> {
+    db.prepare_cached(
+        "insert into workers (id, host, kinds, slots, started_at, announced_to, lease_until) \
+         values (?1, ?2, ?3, ?4, ?5, ?5, ?6) on conflict (id) do update set lease_until = excluded.lease_until",
+    )?
+    .execute((Id(card.id), &card.host, Json(&card.kinds), card.slots, now, later(now, lease)))?;
+    moment(now)
+}
+
+pub(super) fn beat(db: &Connection, now: i64, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+    let renewed = db
+        .prepare_cached(
+            "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5 where id = ?1",
+        )?
+        .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, beat.announced_to.as_microsecond()))?;
+    if renewed == 0 {
+        return Ok(None);
+    }
+    let running = columns::heads(db, "where state = 1 and worker = ?1 and cancel_requested", [Id(beat.worker)])?;
+    let cancels = running.into_iter().map(|head| head.job).collect();
+    Ok(Some(BeatAnswer { now: moment(now)?, cancels }))
+}
+
+pub(super) fn credited(db: &Connection, worker: Uuid) -> Answer<Vec<Fence>> {
+    let running = columns::heads(db, "where state = 1 and worker = ?1", [Id(worker)])?;
+    Ok(running.iter().map(|head| fence(head, worker)).collect())
+}
+
+fn fence(head: &Head, worker: Uuid) -> Fence {
+    Fence { job: head.job, attempt: head.attempt, worker }
+}
+
+pub(super) fn hand_back(db: &Connection, now: i64, fences: &[Fence]) -> Answer<()> {
+    for fence in fences {
+        let head = columns::head_of(db, fence.job)?;
+        if let Some(head) = head.filter(|head| head.runs(fence)) {
+            let leaving = handed_back(&head, now);
+            leave(db, head, leaving, Ended::HandedBack, None, now)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn retire(db: &Connection, worker: Uuid) -> Answer<()> {
+    Ok(db.prepare_cached("delete from workers where id = ?1")?.execute([Id(worker)]).map(drop)?)
+}
+
+/// Takes the lease of one worker: first its running jobs, **then** the mark on what it settled and may not have announced,
+/// then its row. In this order nothing is missed that it recorded before. `None` when no lease is left to take.
+pub(super) fn rescue_next(db: &Connection, now: i64, crash_limit: u32, whose: Whose) -> Answer<Option<Vec<Rescued>>> {
+    let mut dead = db.prepare_cached("select id, announced_to from workers where ?1 or lease_until <= ?2 limit 1")?;
+    let dead = dead.query_row((whose == Whose::Everyones, now), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    let Some((Id(worker), announced_to)) = dead.optional()? else { return Ok(None) };
+    let rescued = lose(db, now, crash_limit, "where state = 1 and worker = ?1", [Id(worker)])?;
+    db.prepare_cached("update jobs set unannounced = 1 where worker = ?1 and state > 1 and finished_at >= ?2")?
+        .execute((Id(worker), announced_to))?;
+    retire(db, worker)?;
+    Ok(Some(rescued))
+}
+
+pub(super) fn rescue_orphans(db: &Connection, now: i64, crash_limit: u32) -> Answer<Vec<Rescued>> {
+    lose(db, now, crash_limit, "where state = 1 and worker not in (select id from workers)", [])
+}
+
+fn lose(db: &Connection, now: i64, crash_limit: u32, which: &str, params: impl Params) -> Answer<Vec<Rescued>> {
+    let running = columns::heads(db, which, params)?;
+    running.into_iter().map(|head| lose_one(db, now, crash_limit, head)).collect()
+}
+
+fn lose_one(db: &Connection, now: i64, crash_limit: u32, head: Head) -> Answer<Rescued> {
+    let leaving = lost(&head, crash_limit, now);
+    let fence = fence(&head, head.worker.unwrap_or_default());
+    let event = leave(db, head, leaving, Ended::Lost, Some(&worker_lost()), now)?;
+    Ok(Rescued { fence, state: event.state })
+}
+
+pub(super) fn workers(db: &Connection, now: i64) -> Answer<Vec<WorkerRow>> {
+    let sql = "select id, host, kinds, slots, busy, draining, started_at, lease_until from workers \
+         where lease_until > ?1 order by started_at";
+    columns::rows(db, sql, [now], |row| {
+        let mut row = Columns::of(row);
+        let card = WorkerCard {
+            id: row.job().map(|JobId(id)| id)?,
+            host: row.take()?,
+            kinds: row.json()?.unwrap_or_default(),
+            slots: row.take()?,
+        };
+        let (busy, draining) = (row.take()?, row.take()?);
+        Ok(WorkerRow { card, busy, draining, started_at: row.at()?, lease_until: row.at()? })
+    })
+}
+
+pub(super) fn lead(db: &Connection, now: i64, role: &str, holder: Uuid, lease: Duration) -> Answer<bool> {
+    let taken = db
+        .prepare_cached(
+            "insert into roles (role, holder, until) values (?1, ?2, ?3) on conflict (role) \
+             do update set holder = excluded.holder, until = excluded.until where holder = excluded.holder or until <= ?4",
+        )?
+        .execute((role, Id(holder), later(now, lease), now))?;
+    Ok(taken == 1)
+}

@@ -1,0 +1,64 @@
+//! The road back into the broker: what the relay and the reconciler read, and their marks. Every mark names the version it was
+//! read with, so that a late one misses a job that has moved on. Publishing itself is the agents'.
+
+use std::time::Duration;
+
+use longshore_sdk::JobId;
+use rusqlite::Connection;
+
+use super::columns::{self, Id};
+use super::jobs::count;
+use crate::ledger::{Answer, Event, Ready};
+
+/// A job published so often is looked for again after `patience * 2^10` at most.
+const MAX_DOUBLINGS: u32 = 10;
+
+pub(super) fn unqueue(db: &Connection, now: i64, job: JobId, version: i64) -> Answer<()> {
+    let sql = "update jobs set queued_at = null, due_at = ?3 \
+         where id = ?1 and version = ?2 and state = 0 and queued_at is not null";
+    Ok(db.prepare_cached(sql)?.execute((Id(job.0), version, now)).map(drop)?)
+}
+
+pub(super) fn due(db: &Connection, now: i64, limit: usize) -> Answer<Vec<Ready>> {
+    columns::ready(db, "where due_at <= ?1 and state = 0 order by due_at limit ?2", (now, count(limit)))
+}
+
+pub(super) fn next_due(db: &Connection, now: i64) -> Answer<Option<Duration>> {
+    let mut first = db.prepare_cached("select min(due_at) from jobs where due_at is not null")?;
+    let first: Option<i64> = first.query_row([], |row| row.get(0))?;
+    Ok(first.map(|due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0))))
+}
+
+pub(super) fn overdue(db: &Connection, now: i64, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+    // In doubles: a patience of years shifted ten times must not wrap.
+    let which = format!(
+        "where state = 0 and kind = ?1 and queued_at is not null \
+         and queued_at < ?2 - ?3 * (1.0 * (1 << min(publishes, {MAX_DOUBLINGS}))) order by queued_at limit ?4"
+    );
+    columns::ready(db, &which, (kind, now, patience.as_secs_f64() * 1e6, count(limit)))
+}
+
+pub(super) fn mark_queued(db: &Connection, now: i64, jobs: &[(JobId, i64)]) -> Answer<()> {
+    let mut mark = db.prepare_cached(
+        "update jobs set due_at = null, queued_at = ?3, publishes = publishes + 1 where id = ?1 and version = ?2 and state = 0",
+    )?;
+    for (job, version) in jobs {
+        mark.execute((Id(job.0), version, now))?;
+    }
+    Ok(())
+}
+
+pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Event>> {
+    let heads = columns::heads(db, "where unannounced = 1 order by changed_at limit ?1", [count(limit)])?;
+    heads.into_iter().map(columns::Head::into_event).collect()
+}
+
+/// Sets or clears the mark where the version is the one that was, or was not, announced.
+pub(super) fn set_unannounced(db: &Connection, jobs: &[(JobId, i64)], unannounced: bool) -> Answer<()> {
+    let mut mark =
+        db.prepare_cached("update jobs set unannounced = ?3 where id = ?1 and version = ?2 and unannounced <> ?3")?;
+    for (job, version) in jobs {
+        mark.execute((Id(job.0), version, unannounced))?;
+    }
+    Ok(())
+}

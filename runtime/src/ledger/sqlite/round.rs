@@ -1,0 +1,156 @@
+//! Claims and records: the two decisions every job passes through. A pure function says what a claim or a record finds, and the
+//! statement after it carries that out: nobody else writes between the two. A round's records go before its claims.
+
+use longshore_sdk::{ErrorReport, Progress};
+use rusqlite::{Connection, OptionalExtension as _, ToSql};
+use uuid::Uuid;
+
+use super::columns::{self, Columns, Head, Id, Json};
+use super::leaving::{leave, recorded};
+use crate::job::state::State;
+use crate::job::verdict::runs_alone;
+use crate::ledger::{Answer, Claim, Claimed, Fence, Granted, Record, Recorded, Round, Settle};
+
+pub(super) fn round(db: &Connection, now: i64, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+    let leased = has_lease(db, now, worker)?;
+    let records = records.iter().map(|one| record(db, now, worker, one)).collect::<Answer<_>>()?;
+    let claims = claims.iter().map(|one| claim(db, now, worker, leased, *one)).collect::<Answer<_>>()?;
+    Ok(Round { claims, records })
+}
+
+fn has_lease(db: &Connection, now: i64, worker: Uuid) -> Answer<bool> {
+    let mut lease = db.prepare_cached("select 1 from workers where id = ?1 and lease_until > ?2")?;
+    Ok(lease.exists((Id(worker), now))?)
+}
+
+/// What a claim meets.
+#[derive(Debug, PartialEq, Eq)]
+enum Met {
+    Free,
+    Settled,
+    Busy,
+    NotDue,
+    Suspect,
+    NoLease,
+}
+
+fn meets(head: &Head, alone: bool, leased: bool, now: i64) -> Met {
+    match head.state {
+        State::Completed | State::Failed | State::Canceled => Met::Settled,
+        State::Running => Met::Busy,
+        State::Pending if head.due_at.is_some_and(|due| due > now) => Met::NotDue,
+        State::Pending if !leased => Met::NoLease,
+        State::Pending if runs_alone(head.crashes) && !alone => Met::Suspect,
+        State::Pending => Met::Free,
+    }
+}
+
+fn claim(db: &Connection, now: i64, worker: Uuid, leased: bool, claim: Claim) -> Answer<Claimed> {
+    let Some(head) = columns::head_of(db, claim.job)? else { return Ok(Claimed::Unknown) };
+    Ok(match meets(&head, claim.alone, leased, now) {
+        Met::Free => Claimed::Run(Box::new(start(db, now, worker, claim.alone, &head)?)),
+        Met::Settled => Claimed::Settled(head.into_event()?),
+        Met::Busy => Claimed::Busy,
+        Met::NotDue => park(db, &head)?,
+        Met::Suspect => Claimed::Suspect,
+        Met::NoLease => Claimed::NoLease,
+    })
+}
+
+fn start(db: &Connection, now: i64, worker: Uuid, alone: bool, head: &Head) -> Answer<Granted> {
+    let fence = Fence { job: head.job, attempt: head.attempt + 1, worker };
+    db.prepare_cached(
+        "update jobs set state = 1, attempt = ?2, worker = ?3, alone = ?4, started_at = ?5, changed_at = ?5, due_at = null, \
+         queued_at = null, publishes = 0, progress = null, version = version + 1 where seq = ?1",
+    )?
+    .execute((head.seq, fence.attempt, Id(worker), alone, now))?;
+    granted(db, fence, head)
+}
+
+fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
+    let sql = "select payload, checkpoint, max_attempts, timeout_ms, created_at from jobs join payloads using (seq) \
+         where seq = ?1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let mut row = Columns::of(row);
+        Ok(Granted {
+            fence,
+            kind: head.kind.clone(),
+            payload: row.raw()?,
+            checkpoint: row.maybe_raw()?,
+            charged: head.charged,
+            max_attempts: row.take()?,
+            timeout: row.millis()?,
+            correlation_id: head.correlation_id.clone(),
+            created_at: row.at()?,
+        })
+    };
+    Ok(db.prepare_cached(sql)?.query_row([head.seq], read)?)
+}
+
+/// It came too early. It loses its place on the road with a new version, so that the mark of a relay that picked it earlier
+/// misses, and the relay publishes it when its time comes.
+fn park(db: &Connection, head: &Head) -> Answer<Claimed> {
+    db.prepare_cached("update jobs set queued_at = null, version = version + 1 where seq = ?1")?.execute([head.seq])?;
+    Ok(Claimed::NotDue)
+}
+
+/// What a record finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Mine,
+    Before,
+    Fenced,
+}
+
+/// A pending job with the same attempt number was moved by this attempt (or by the rescuer, who announces it himself): the
+/// reply was lost, and nothing is left to write.
+fn finds(head: &Head, fence: &Fence, worker: Uuid) -> Found {
+    let same = head.attempt == fence.attempt && fence.worker == worker;
+    match head.state {
+        State::Running if same && head.worker == Some(worker) => Found::Mine,
+        State::Pending if same && head.attempt > 0 => Found::Before,
+        State::Completed | State::Failed | State::Canceled if same && head.worker == Some(worker) => Found::Before,
+        _ => Found::Fenced,
+    }
+}
+
+fn record(db: &Connection, now: i64, worker: Uuid, record: &Record) -> Answer<Recorded> {
+    let Some(head) = columns::head_of(db, record.fence.job)? else { return Ok(Recorded::Fenced) };
+    match finds(&head, &record.fence, worker) {
+        Found::Mine => {
+            let leaving = recorded(&head, &record.settle, now);
+            leave(db, head, leaving, record.ended, record.settle.error(), now).map(Recorded::Done)
+        }
+        Found::Before => head.into_event().map(Recorded::Before),
+        Found::Fenced => Ok(Recorded::Fenced),
+    }
+}
+
+impl Settle {
+    fn error(&self) -> Option<&ErrorReport> {
+        match self {
+            Self::Retry { error, .. } | Self::DeadLetter { error } => Some(error),
+            Self::Complete { .. } | Self::Cancel | Self::HandBack => None,
+        }
+    }
+}
+
+pub(super) fn save_checkpoint(db: &Connection, fence: Fence, checkpoint: &str) -> Answer<bool> {
+    write_for(db, fence, "update jobs set checkpoint = ?2 where seq = ?1", checkpoint)
+}
+
+pub(super) fn save_progress(db: &Connection, progress: &[(Fence, Progress)]) -> Answer<()> {
+    for (fence, report) in progress {
+        write_for(db, *fence, "update jobs set progress = ?2 where seq = ?1", Json(report))?;
+    }
+    Ok(())
+}
+
+/// Writes for an attempt, if it still holds its job.
+fn write_for(db: &Connection, fence: Fence, sql: &str, json: impl ToSql) -> Answer<bool> {
+    let mut held =
+        db.prepare_cached("select seq from jobs where id = ?1 and attempt = ?2 and worker = ?3 and state = 1")?;
+    let held = held.query_row((Id(fence.job.0), fence.attempt, Id(fence.worker)), |row| row.get::<_, i64>(0));
+    let Some(seq) = held.optional()? else { return Ok(false) };
+    Ok(db.prepare_cached(sql)?.execute((seq, json))? == 1)
+}

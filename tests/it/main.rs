@@ -1,0 +1,7 @@
+//! Every story in one binary: they share one RabbitMQ and one PostgreSQL, and run side by side.
+//!
+//! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
+
+mod media;
+mod tidy;
+mod world;

@@ -1,0 +1,66 @@
+//! What `/proc` says about processes: who lives, and who descends from whom.
+//!
+//! A zombie counts as dead here: it holds a number and nothing else, and in a container nobody may ever collect it.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// Whether a process with this number runs.
+pub fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// The children, grandchildren and so on of a process, itself not included.
+pub fn descendants(of: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for stat in everyone() {
+        children.entry(stat.parent).or_default().push(stat.pid);
+    }
+    let mut found = children.remove(&of).unwrap_or_default();
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        next += 1;
+    }
+    found
+}
+
+struct Stat {
+    pid: u32,
+    state: char,
+    parent: u32,
+}
+
+fn everyone() -> impl Iterator<Item = Stat> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?))
+}
+
+/// The fields after the name; the name stands in brackets and may itself hold blanks and brackets.
+fn stat(pid: u32) -> Option<Stat> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some(Stat { pid, state, parent })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_runs_is_alive_and_a_zombie_is_not() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        assert!(alive(child.id()));
+        assert!(descendants(std::process::id()).contains(&child.id()));
+        child.kill().unwrap();
+        // Not waited for yet, so it is a zombie as soon as the signal has reached it.
+        while alive(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
+}
