@@ -2,6 +2,7 @@
 //! Executors are named only in `app.rs`. Read ARCHITECTURE.md for the walk of a job through these rooms.
 
 pub mod agents;
+pub mod api;
 pub mod broker;
 pub mod clock;
 pub mod job;
