@@ -79,9 +79,9 @@ pub(super) fn audio(format: AudioFormat, sound: &SoundTrack, filters: &str) -> V
 }
 
 /// Measures loudness and writes nothing. `-vn` spares decoding the pictures, 12 times the work (measured).
-pub(super) fn measure(sound: &SoundTrack, filters: &str) -> Vec<OsString> {
-    let map = sound.index;
-    words(&format!("-map 0:{map} -vn -af {filters},ebur128=peak=true:framelog=verbose -f null -"))
+pub(super) fn measure(sound: &SoundTrack, filters: &str, max_duration_seconds: u64) -> Vec<OsString> {
+    let (map, longest) = (sound.index, max_duration_seconds.saturating_add(1));
+    words(&format!("-map 0:{map} -vn -af {filters},ebur128=peak=true:framelog=verbose -t {longest} -f null -"))
 }
 
 /// One picture.

@@ -67,7 +67,7 @@ impl Outputs<'_> {
 
     pub(super) async fn thumbnail(&self, ask: &Thumbnail) -> Result<(Probed, f64)> {
         let picture = self.picture("/thumbnail")?;
-        let at = self.still_at(ask)?;
+        let at = self.still_at(ask, picture)?;
         let size = argv::scaled(picture.size, f64::from(ask.width) / f64::from(picture.size.0));
         let args = argv::thumbnail(picture.index, size);
         let jpeg = Container::Jpeg;
@@ -91,7 +91,8 @@ impl Outputs<'_> {
     }
 
     async fn measure(&self, input: &Probed, sound: &SoundTrack, filters: &str, step: Step) -> Result<Measured> {
-        let log = self.ffmpeg.run(input, None, argv::measure(sound, filters), self.passes.start(step)).await?;
+        let args = argv::measure(sound, filters, self.ffmpeg.settings.limits.max_duration_seconds);
+        let log = self.ffmpeg.run(input, None, args, self.passes.start(step)).await?;
         Measured::read(&log).ok_or_else(|| no_report("ebur128"))
     }
 
@@ -134,14 +135,17 @@ impl Outputs<'_> {
         self.source.audio.as_ref().ok_or_else(none)
     }
 
-    fn still_at(&self, ask: &Thumbnail) -> Checked<f64> {
+    /// Never later than the start of the last picture: ffmpeg finds none after that.
+    fn still_at(&self, ask: &Thumbnail, picture: &PictureTrack) -> Checked<f64> {
+        let end = picture.duration.or(self.source.duration).unwrap_or(f64::MAX);
+        let last = (end - 1.5 / picture.fps.unwrap_or(1.0)).max(0.0);
         match (ask.at_seconds, self.source.duration) {
             (Some(at), Some(duration)) if at >= duration => {
                 let message = format!("{at} s is past the end: the source plays {duration:.1} s");
                 Err(Fatal::new("past_the_end", message).at("/thumbnail/at_seconds"))
             }
-            (Some(at), _) => Ok(at),
-            (None, duration) => Ok(duration.unwrap_or(0.0) / 10.0),
+            (Some(at), _) => Ok(at.min(last)),
+            (None, duration) => Ok((duration.unwrap_or(0.0) / 10.0).min(last)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Weighs the passes over a source, so that one fraction tells how far the whole job is.
-//! The weights are processor time of one minute of 720p, measured and rounded; nothing but the progress shown depends on
-//! them. Read [`super::ffmpeg`] for where the numbers come from.
+//! The weights are rough shares of the work at 720p, where x264 outweighs all sound; nothing but the progress shown depends
+//! on them. Read [`super::ffmpeg`] for where the numbers come from.
 
 use longshore_sdk::{Context, Progress};
 

@@ -137,6 +137,14 @@ async fn a_recording_that_does_not_say_how_long_it_is_is_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_still_from_the_very_end_is_the_last_picture() {
+    let world = World::new();
+    let source = world.talkie("in.mp4", "160x90", 2.0);
+    let still = world.done(&source, json!({"thumbnail": {"width": 64, "at_seconds": 1.999}})).await.thumbnail.unwrap();
+    assert!((1.9..1.999).contains(&still.at_seconds), "{still:?}");
+}
+
+#[tokio::test]
 async fn a_worker_that_drains_finishes_its_transcode() {
     let mut world = World::new();
     let drain = tokio_util::sync::CancellationToken::new();
