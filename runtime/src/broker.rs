@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, wire};
 use tokio::sync::mpsc;
 
 /// Why the broker did not take it.
@@ -36,6 +36,15 @@ pub struct JobMessage {
     pub lane: Lane,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+}
+
+impl JobMessage {
+    /// The body: its id and kind, for the payload that counts is the ledger's.
+    pub(crate) fn body(&self) -> Result<Bytes, BrokerError> {
+        let envelope = wire::Envelope { job: self.job, kind: self.kind.clone(), payload: None };
+        // Only a kind of a megabyte could be too large, and no queue has such a name.
+        wire::encode(&envelope).map(Bytes::from).map_err(|_| BrokerError::Unroutable(self.kind.clone()))
+    }
 }
 
 /// One of a kind's queues.
@@ -146,7 +155,8 @@ pub struct Delivery {
     receipt: Receipt,
 }
 
-/// Deliveries of one kind.
+/// Deliveries of one kind. Dropped, it is closed.
+#[derive(Debug)]
 pub struct Consumer {
     deliveries: mpsc::Receiver<Delivery>,
     closing: Arc<tokio_util::sync::CancellationToken>,
@@ -162,10 +172,13 @@ impl Consumer {
         self.deliveries.recv().await
     }
 
-    /// Stops taking. Deliveries that were fetched and not taken with [`Consumer::next`] go back when this is dropped.
+    /// Stops taking. Deliveries that were fetched and not taken with [`Consumer::next`] go back now, for others to take at
+    /// once; those in hand can still be settled.
     pub fn close(&mut self) {
+        // Order: the owner of the channel hears of the closing before any return, so that it cancels before it gives back.
         self.closing.cancel();
         self.deliveries.close();
+        while self.deliveries.try_recv().is_ok() {}
     }
 }
 

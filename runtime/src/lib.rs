@@ -1,8 +1,12 @@
 //! The Longshore runtime: ledger, broker, workers, agents, HTTP API, and the `longshore` command line.
 //! Executors are named only in `app.rs`. Read ARCHITECTURE.md for the walk of a job through these rooms.
 
+pub mod agents;
 pub mod broker;
 pub mod clock;
 pub mod job;
 pub mod ledger;
+pub mod notify;
 pub mod stop;
+pub mod storage;
+pub mod worker;

@@ -1,13 +1,13 @@
 //! One attempt, the same for a worker and for the test kit: run the executor under its deadline, behind a panic fence,
 //! with an ear for cancellation. It records nothing; what follows from the [`Outcome`] is the runtime's verdict.
+//! Read [`crate::testkit`] for how to run one by hand.
 
 use std::any::Any;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
+use tracing::{Instrument, info_span};
 
 use crate::context::{CancelReason, Context};
 use crate::executor::AnyExecutor;
@@ -22,13 +22,22 @@ enum End {
 
 /// Runs one attempt. Never panics, and ends at the latest `cancel_grace` after the deadline or a cancellation.
 pub async fn run(executor: &dyn AnyExecutor, payload: &RawValue, context: &Context) -> Outcome {
-    let mut work = pin!(AssertUnwindSafe(executor.run_json(payload, context)).catch_unwind());
+    let span =
+        info_span!("attempt", job.id = %context.job_id(), job.kind = context.kind(), attempt = context.attempt());
+    // The fence stands around the whole drive: dropping an executor that ignored its cancellation may panic as well.
+    let fenced = AssertUnwindSafe(drive(executor, payload, context)).catch_unwind();
+    let end = fenced.instrument(span).await.unwrap_or_else(|panic| End::Panicked(panic_text(panic.as_ref())));
+    judge(end, context)
+}
+
+async fn drive(executor: &dyn AnyExecutor, payload: &RawValue, context: &Context) -> End {
+    let mut work = executor.run_json(payload, context);
     let end = tokio::select! {
         biased;
-        end = &mut work => end.into(),
-        () = stop_asked(context) => clean_up(work, context).await,
+        answer = &mut work => Some(answer),
+        () = stop_asked(context) => tokio::time::timeout(context.cancel_grace(), &mut work).await.ok(),
     };
-    judge(end, context)
+    end.map_or(End::Dropped, End::Answered)
 }
 
 async fn stop_asked(context: &Context) {
@@ -37,21 +46,13 @@ async fn stop_asked(context: &Context) {
     }
 }
 
-async fn clean_up<F>(work: F, context: &Context) -> End
-where
-    F: Future<Output = std::thread::Result<Result<Box<RawValue>>>>,
-{
-    match tokio::time::timeout(context.cancel_grace(), work).await {
-        Ok(end) => end.into(),
-        Err(_) => End::Dropped,
-    }
-}
-
+// The order is the rule. A lost lease beats everything, for another worker may hold the job by now; what the executor
+// brought to an end beats the cancellation that came too late for it; what the cancellation interrupted is put down to it.
 fn judge(end: End, context: &Context) -> Outcome {
     match (end, context.cancellation().reason()) {
         (_, Some(CancelReason::LeaseLost)) => Outcome::LeaseLost,
         (End::Answered(Ok(result)), _) => Outcome::Done { result, artifacts: context.artifacts() },
-        (End::Answered(Err(Failure::Yielded)), _) => Outcome::Yielded,
+        (End::Answered(Err(Failure::Yielded)), _) if context.should_yield() => Outcome::Yielded,
         (End::Answered(Err(failure @ Failure::Fatal(_))), _) => failure.into(),
         (End::Panicked(text), _) => retry("panic", format!("the executor panicked: {text}")),
         (_, Some(CancelReason::Drained)) => Outcome::Yielded,
@@ -62,6 +63,10 @@ fn judge(end: End, context: &Context) -> Outcome {
         (End::Answered(Err(Failure::Canceled)), None) => {
             retry("stopped_unasked", "the executor ended as canceled, but nobody had cancelled it")
         }
+        // Free of charge it would come back for ever.
+        (End::Answered(Err(Failure::Yielded)), None) => {
+            retry("yielded_unasked", "the executor handed the job back, but its worker does not drain")
+        }
         (End::Answered(Err(failure)), None) => failure.into(),
         (End::Dropped, None) => unreachable!("an attempt is dropped only after it was asked to stop"),
     }
@@ -71,16 +76,10 @@ fn retry(code: &str, message: impl std::fmt::Display) -> Outcome {
     Outcome::Retry { error: ErrorReport::new(code, message), after: None }
 }
 
-impl From<std::thread::Result<Result<Box<RawValue>>>> for End {
-    fn from(end: std::thread::Result<Result<Box<RawValue>>>) -> Self {
-        match end {
-            Ok(answer) => Self::Answered(answer),
-            Err(panic) => Self::Panicked(panic_text(panic.as_ref())),
-        }
-    }
-}
-
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "with no text".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

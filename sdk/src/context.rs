@@ -12,6 +12,7 @@ pub use cancel::{CancelReason, Cancellation};
 pub use checkpoint::MAX_CHECKPOINT_BYTES;
 pub use progress::Progress;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -75,12 +76,14 @@ pub struct Context {
     cancellation: Cancellation,
     scratch: OnceLock<tempfile::TempDir>,
     artifacts: Mutex<Vec<Artifact>>,
+    artifact_names: Mutex<HashSet<String>>,
 }
 
 impl Context {
     /// A context for one attempt. Called by whoever runs attempts, not by executors.
     pub fn new(info: AttemptInfo, host: Arc<dyn Host>, cancellation: Cancellation) -> Self {
-        Self { info, host, cancellation, scratch: OnceLock::new(), artifacts: Mutex::default() }
+        let (artifacts, artifact_names) = Default::default();
+        Self { info, host, cancellation, scratch: OnceLock::new(), artifacts, artifact_names }
     }
 
     /// The job's id.
@@ -154,13 +157,14 @@ impl Context {
         Ok(self.scratch.get().expect("set above").path())
     }
 
-    /// Runs CPU work on a thread of the blocking pool. A panic in it ends the attempt like any panic.
+    /// Runs CPU work on a thread of the blocking pool, within the attempt's span. A panic in it ends the attempt like any panic.
     /// The thread cannot be stopped from outside: let long work look at [`Cancellation::is_canceled`].
     ///
     /// # Errors
     /// Those of `work`; a retry when the runtime shuts down before it ran.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        match tokio::task::spawn_blocking(work).await {
+        let span = tracing::Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
             Ok(answer) => answer,
             Err(stopped) => match stopped.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

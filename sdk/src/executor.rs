@@ -169,14 +169,20 @@ pub fn kind_is_valid(kind: &str) -> bool {
 }
 
 /// Durations are seconds in JSON and TOML.
-pub(crate) mod seconds {
+pub mod seconds {
     use super::{Deserialize, Duration, Serialize};
 
-    pub(crate) fn serialize<S: serde::Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    /// `#[serde(with = "longshore_sdk::executor::seconds")]`
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: serde::Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         value.as_secs_f64().serialize(to)
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    /// # Errors
+    /// A number that is no duration: negative, not finite, too large.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(from)?;
         Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
     }

@@ -36,7 +36,9 @@
 //! ```
 //!
 //! Rooms: [`executor`] (the trait and its policy), [`context`] (what an executor may ask for), [`outcome`] (how it ends),
-//! [`attempt`] (who runs it), [`wire`] (the message on RabbitMQ), [`source`] (inputs by reference).
+//! [`attempt`] (who runs it), [`source`] (inputs by reference), [`testkit`] (an executor under test, with no broker),
+//! [`client`] (submit a job and await it), [`api`] (the JSON between client and server), [`wire`] (the message on
+//! RabbitMQ). An author of executors reads [`executor`], [`context`] and [`testkit`]; a caller reads [`client`].
 
 pub mod api;
 pub mod attempt;
@@ -54,9 +56,10 @@ pub use outcome::{ErrorReport, Failure, Fatal, OrFatal, Outcome, Result};
 pub use source::Source;
 pub use wire::JobId;
 
-/// What an executor's file usually needs.
+/// What an executor's file, or a caller's, usually needs.
 pub mod prelude {
-    pub use crate::{Context, Executor, Failure, Fatal, OrFatal, Payload, Policy, Progress, Result, Source};
+    pub use crate::client::{Client, JobError, JobHandle};
+    pub use crate::{Backoff, Context, Executor, Failure, Fatal, OrFatal, Payload, Policy, Progress, Result, Source};
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
 }

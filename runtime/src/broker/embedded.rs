@@ -1,1 +1,250 @@
-//! To be written.
+//! The broker inside the process, as unkind as RabbitMQ: prefetch, redelivery of what is dropped, duplicates on demand.
+//! It keeps nothing across restarts and bounds what it holds; the reconciler refills it from the ledger. The queue itself is
+//! in `embedded/queue.rs`, without tasks or locks.
+
+mod queue;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use self::queue::{Message, Queue};
+use super::link::unavailable;
+use super::topology::Topology;
+use super::{
+    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, Heard, JobMessage, Settlement,
+};
+
+/// What the embedded broker may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs that wait per kind; publishing one more is answered with `Unavailable`, as by a full queue of RabbitMQ.
+    pub ready_per_kind: usize,
+    /// Buried messages, the newest of them.
+    pub buried: usize,
+    /// Announcements that wait for a slow listener before it hears of a gap.
+    pub feed: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ready_per_kind: 100_000, buried: 1_000, feed: 1_024 }
+    }
+}
+
+/// A message that nobody could read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// The body.
+    pub body: Bytes,
+    /// The kind of the queue it was on.
+    pub kind: String,
+    /// The producer's message id.
+    pub message_id: Option<String>,
+    /// Why it was buried.
+    pub reason: String,
+}
+
+/// An in-process broker.
+pub struct Embedded {
+    limits: Limits,
+    /// Every so many messages one is delivered twice.
+    duplicate_every: Option<u64>,
+    queues: Arc<Queues>,
+    buried: Mutex<VecDeque<Buried>>,
+    events: broadcast::Sender<Announcement>,
+    control: broadcast::Sender<Control>,
+    closing: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Queues(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    by_kind: HashMap<String, Queue>,
+    published: u64,
+}
+
+impl Embedded {
+    /// An empty broker.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self::with(limits, None))
+    }
+
+    /// A broker that delivers one message in two to nine twice, which `seed` chooses: so that whoever forgets that a
+    /// delivery may be repeated learns it at home.
+    pub fn unkind(limits: Limits, seed: u64) -> Arc<Self> {
+        Arc::new(Self::with(limits, Some(2 + seed % 8)))
+    }
+
+    /// The messages that were buried, oldest first.
+    pub fn buried(&self) -> Vec<Buried> {
+        self.graveyard().iter().cloned().collect()
+    }
+
+    fn with(limits: Limits, duplicate_every: Option<u64>) -> Self {
+        let (events, _) = broadcast::channel(limits.feed.max(1));
+        let (control, _) = broadcast::channel(limits.feed.max(1));
+        let (queues, buried) = (Arc::default(), Mutex::default());
+        Self { limits, duplicate_every, queues, buried, events, control, closing: CancellationToken::new() }
+    }
+
+    fn graveyard(&self) -> MutexGuard<'_, VecDeque<Buried>> {
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<(), BrokerError> {
+        if self.closing.is_cancelled() { Err(unavailable("it is closed")) } else { Ok(()) }
+    }
+
+    fn feed<T: Clone + Send + 'static>(&self, source: &broadcast::Sender<T>) -> Result<Feed<T>, BrokerError> {
+        self.open()?;
+        let (out, feed) = mpsc::channel(1);
+        let (heard, closing) = (source.subscribe(), self.closing.clone());
+        tokio::spawn(async move { closing.run_until_cancelled(forward(heard, out)).await });
+        Ok(feed)
+    }
+}
+
+/// The names that RabbitMQ could not take are refused here too, or `dev` would accept what production does not.
+fn nameable(kind: &str) -> Result<(), BrokerError> {
+    Topology::default().job_queue_name(kind).map(drop)
+}
+
+async fn forward<T: Clone>(mut heard: broadcast::Receiver<T>, out: mpsc::Sender<Heard<T>>) {
+    loop {
+        let heard = tokio::select! {
+            () = out.closed() => return,
+            heard = heard.recv() => match heard {
+                Ok(message) => Heard::Message(message),
+                Err(broadcast::error::RecvError::Lagged(_)) => Heard::Gap,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+        };
+        if out.send(heard).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Queues {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks after one consumer until it is closed and everything it was handed is settled.
+    async fn serve(
+        self: Arc<Self>,
+        (kind, consumer): (String, u64),
+        mut settlements: mpsc::UnboundedReceiver<Settlement>,
+        closing: Arc<CancellationToken>,
+    ) {
+        let (mut gathered, mut canceled) = (Vec::new(), false);
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.cancelled(), if !canceled => {}
+                took = settlements.recv_many(&mut gathered, usize::MAX) => if took == 0 { return },
+            }
+            let mut state = self.lock();
+            let Some(queue) = state.by_kind.get_mut(&kind) else { return };
+            // Before the returns, or they come straight back to it.
+            if closing.is_cancelled() && !std::mem::replace(&mut canceled, true) {
+                queue.cancel(consumer);
+            }
+            queue.settle(consumer, gathered.drain(..));
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Embedded {
+    async fn declare(&self, kind: &str) -> Result<(), BrokerError> {
+        self.open()?;
+        nameable(kind)?;
+        self.queues.lock().by_kind.entry(kind.to_owned()).or_default();
+        Ok(())
+    }
+
+    async fn publish(&self, message: &JobMessage) -> Result<(), BrokerError> {
+        self.declare(&message.kind).await?;
+        let waiting = Message::of(message)?;
+        let mut state = self.queues.lock();
+        state.published += 1;
+        let twice = self.duplicate_every.is_some_and(|every| state.published.is_multiple_of(every));
+        let queue = state.by_kind.entry(message.kind.clone()).or_default();
+        if queue.ready() >= self.limits.ready_per_kind {
+            return Err(unavailable(format!("{} jobs of kind {} wait already", queue.ready(), message.kind)));
+        }
+        if twice {
+            queue.put(waiting.clone());
+        }
+        queue.put(waiting);
+        Ok(())
+    }
+
+    async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
+        self.declare(kind).await?;
+        let prefetch = usize::from(prefetch.max(1));
+        let (out, deliveries) = mpsc::channel(prefetch);
+        let (settle, settlements) = mpsc::unbounded_channel();
+        let closing = Arc::new(self.closing.child_token());
+        let consumer = self.queues.lock().by_kind.entry(kind.to_owned()).or_default().join(prefetch, out, settle);
+        let queues = Arc::clone(&self.queues);
+        tokio::spawn(queues.serve((kind.to_owned(), consumer), settlements, Arc::clone(&closing)));
+        Ok(Consumer::new(deliveries, closing))
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {
+        self.open()?;
+        // An error means that nobody listens, which is nobody's fault.
+        let _ = self.events.send(announcement.clone());
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<Feed<Announcement>, BrokerError> {
+        self.feed(&self.events)
+    }
+
+    async fn tell(&self, control: &Control) -> Result<(), BrokerError> {
+        self.open()?;
+        let _ = self.control.send(*control);
+        Ok(())
+    }
+
+    async fn told(&self) -> Result<Feed<Control>, BrokerError> {
+        self.feed(&self.control)
+    }
+
+    async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
+        self.open()?;
+        Ok(self.queues.lock().by_kind.get(kind).map(Queue::depth))
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
+        self.open()?;
+        let mut buried = self.graveyard();
+        buried.push_back(Buried {
+            body: delivery.body.clone(),
+            kind: delivery.kind.clone(),
+            message_id: delivery.message_id.clone(),
+            reason: reason.to_owned(),
+        });
+        let over = buried.len().saturating_sub(self.limits.buried);
+        buried.drain(..over);
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health { connected: !self.closing.is_cancelled(), blocked: false }
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+    }
+}

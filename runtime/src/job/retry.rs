@@ -17,6 +17,12 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(300) }
+    }
+}
+
 /// Past so many steps any sane exponential has met its maximum.
 const MAX_STEPS: u32 = 64;
 

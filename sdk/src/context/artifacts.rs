@@ -31,11 +31,10 @@ impl Context {
         if !artifact_name_is_valid(name) {
             return Err(Fatal::new("artifact_name", format!("{name:?} is no plain file name of 1 to 128 bytes")).into());
         }
-        if self.artifacts().iter().any(|staged| staged.name == name) {
-            return Err(Fatal::new("artifact_name", format!("this attempt has already staged {name:?}")).into());
-        }
+        let reserved = Reserved::new(self, name)?;
         let artifact = self.host.stage(name, content_type, file).await?;
         self.artifacts.lock().expect("no panic while held").push(artifact.clone());
+        reserved.keep();
         Ok(artifact)
     }
 
@@ -52,6 +51,34 @@ impl Context {
     /// What this attempt has staged so far.
     pub fn artifacts(&self) -> Vec<Artifact> {
         self.artifacts.lock().expect("no panic while held").clone()
+    }
+}
+
+/// A name that is taken while its file is being staged, so that of two publications side by side one is refused. Given
+/// back when the staging fails or its future is dropped: the executor may then try once more.
+struct Reserved<'a> {
+    context: &'a Context,
+    name: &'a str,
+    kept: bool,
+}
+
+impl<'a> Reserved<'a> {
+    fn new(context: &'a Context, name: &'a str) -> std::result::Result<Self, Fatal> {
+        let fresh = context.artifact_names.lock().expect("no panic while held").insert(name.to_owned());
+        let taken = || Fatal::new("artifact_name", format!("this attempt has already staged {name:?}"));
+        fresh.then_some(Self { context, name, kept: false }).ok_or_else(taken)
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.context.artifact_names.lock().expect("no panic while held").remove(self.name);
+        }
     }
 }
 

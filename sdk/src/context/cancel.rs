@@ -1,6 +1,7 @@
 //! Whether an attempt should stop, and why. Stopping is asked for here and obeyed by the executor; [`crate::attempt`]
 //! enforces it after the grace period.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub enum CancelReason {
 pub struct Cancellation {
     stop: CancellationToken,
     reason: Arc<OnceLock<CancelReason>>,
+    lease_lost: Arc<AtomicBool>,
     drain: CancellationToken,
 }
 
@@ -35,8 +37,12 @@ impl Cancellation {
         Self { drain, ..Self::default() }
     }
 
-    /// Asks the attempt to stop. The first reason stays.
+    /// Asks the attempt to stop. The first reason stays, except that a lost lease outranks the others: an attempt that
+    /// is cleaning up after its deadline may lose it too, and must then record nothing.
     pub fn cancel(&self, reason: CancelReason) {
+        if reason == CancelReason::LeaseLost {
+            self.lease_lost.store(true, Ordering::Release);
+        }
         // The reason before the token: who sees the token sees the reason.
         let _ = self.reason.set(reason);
         self.stop.cancel();
@@ -44,7 +50,8 @@ impl Cancellation {
 
     /// Why the attempt is to stop, if it is.
     pub fn reason(&self) -> Option<CancelReason> {
-        self.reason.get().copied()
+        let lost = self.lease_lost.load(Ordering::Acquire);
+        if lost { Some(CancelReason::LeaseLost) } else { self.reason.get().copied() }
     }
 
     /// Whether the attempt is to stop. Cheap enough for inner loops.
@@ -98,5 +105,21 @@ impl Context {
     /// See [`Cancellation::should_yield`].
     pub fn should_yield(&self) -> bool {
         self.cancellation.should_yield()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CancelReason, Cancellation};
+
+    #[test]
+    fn the_first_reason_stays_unless_the_lease_is_lost() {
+        let cancellation = Cancellation::default();
+        assert_eq!((cancellation.reason(), cancellation.is_canceled()), (None, false));
+        cancellation.cancel(CancelReason::Timeout);
+        cancellation.cancel(CancelReason::Requested);
+        assert_eq!((cancellation.reason(), cancellation.is_canceled()), (Some(CancelReason::Timeout), true));
+        cancellation.cancel(CancelReason::LeaseLost);
+        assert_eq!(cancellation.reason(), Some(CancelReason::LeaseLost));
     }
 }

@@ -1,0 +1,76 @@
+//! The agents that keep jobs moving: relay, rescuer, reconciler. One process at a time has the role; two at once do no harm, for
+//! every mark is conditional. They run no job. Each is a loop of its own below.
+
+pub mod reconciler;
+pub mod relay;
+pub mod rescuer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+use crate::ledger::Ledger;
+use crate::stop::Stop;
+
+/// What the agents work with.
+#[derive(Clone)]
+pub struct Agents {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Who asks for the role: one per process, or one for all when a lock says that there is one process.
+    pub holder: Uuid,
+    /// How long a worker's lease lasts; the rescuer waits so long after an outage of the ledger.
+    pub lease: Duration,
+    /// Crashes alone after which a job is poison.
+    pub crash_limit: u32,
+    /// The broker keeps nothing across our restarts, and no other process has a lease: rescue and publish at once.
+    pub alone: bool,
+    /// Rung by this process when something may be due.
+    pub hints: Arc<Notify>,
+}
+
+const ROLE: &str = "agents";
+/// How long the role lasts without renewal: the longest time without a relay after its process died.
+const ROLE_LEASE: Duration = Duration::from_secs(5);
+const ROLE_RENEWAL: Duration = Duration::from_millis(1500);
+
+impl Agents {
+    /// Starts the loops; they work while this process has the role.
+    pub fn start(self, stop: &Stop) {
+        let (leads, leading) = watch::channel(false);
+        stop.spawn("role", self.clone().keep_role(leads, stop.clone()));
+        stop.spawn("relay", relay::run(self.clone(), leading.clone(), stop.clone()));
+        stop.spawn("rescuer", rescuer::run(self.clone(), leading.clone(), stop.clone()));
+        stop.spawn("reconciler", reconciler::run(self, leading, stop.clone()));
+    }
+
+    async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {
+        loop {
+            let has = match self.ledger.lead(ROLE, self.holder, ROLE_LEASE).await {
+                Ok(has) => has,
+                Err(error) => {
+                    tracing::warn!(%error, "the agents' role is not renewed");
+                    false
+                }
+            };
+            leads.send_if_modified(|had| std::mem::replace(had, has) != has);
+            if !stop.sleep(ROLE_RENEWAL).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until this process has the role; says whether to go on.
+async fn lead(leading: &mut watch::Receiver<bool>, stop: &Stop) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.asked() => false,
+        led = leading.wait_for(|leads| *leads) => led.is_ok(),
+    }
+}

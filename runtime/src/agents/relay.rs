@@ -1,0 +1,104 @@
+//! The relay: publishes jobs whose time has come (retries, schedules, rescued jobs, failed publishes) and announces transitions
+//! that no delivery stands behind. It publishes first and marks afterwards, by version: a crash between the two repeats a
+//! delivery, which the claim recognises; the other order would lose it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use longshore_sdk::JobId;
+use tokio::sync::watch;
+
+use super::{Agents, lead};
+use crate::broker::{Broker, JobMessage, Lane};
+use crate::ledger::{Answer, Event, Priority, Ready};
+use crate::notify::topic;
+use crate::stop::Stop;
+
+/// Jobs in one pass.
+const BATCH: usize = 500;
+/// Confirms outstanding at once.
+const WINDOW: usize = 100;
+/// It looks so often whatever else: a hint may be lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+    while lead(&mut leading, &stop).await {
+        match agents.relay_once().await {
+            Ok(true) => {} // there may be more
+            Ok(false) => agents.wait_for_due(&stop).await,
+            Err(error) => {
+                tracing::warn!(%error, "the relay waits for the ledger");
+                stop.sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
+impl Agents {
+    /// One pass; says whether to look again at once.
+    async fn relay_once(&self) -> Answer<bool> {
+        let announced = self.announce_owed().await?;
+        let due = self.ledger.due(BATCH).await?;
+        let published = publish(&self.broker, due).await;
+        if !published.is_empty() {
+            self.ledger.mark_queued(&published).await?;
+        }
+        // When nothing could be published the broker is down: no circle.
+        Ok(announced || !published.is_empty())
+    }
+
+    async fn announce_owed(&self) -> Answer<bool> {
+        let owed = self.ledger.unannounced(BATCH).await?;
+        let told = owed.into_iter().map(|event| tell(Arc::clone(&self.broker), event));
+        let told: Vec<_> = stream::iter(told).buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await;
+        if !told.is_empty() {
+            self.ledger.mark_announced(&told).await?;
+        }
+        Ok(!told.is_empty())
+    }
+
+    async fn wait_for_due(&self, stop: &Stop) {
+        let next = self.ledger.next_due().await.ok().flatten().unwrap_or(LOOK_EVERY);
+        // A due job that could not be published is due still: not sooner than the shortest pause.
+        let pause = next.clamp(SHORTEST_PAUSE, LOOK_EVERY);
+        tokio::select! {
+            _ = stop.sleep(pause) => {}
+            () = self.hints.notified() => {}
+        }
+    }
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// Publishes, many at once; answers those that the broker confirmed.
+pub(super) async fn publish(broker: &Arc<dyn Broker>, jobs: Vec<Ready>) -> Vec<(JobId, i64)> {
+    let sent = jobs.into_iter().map(|job| send(Arc::clone(broker), job));
+    stream::iter(sent).buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await
+}
+
+async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
+    match broker.publish(&message(&job)).await {
+        Ok(()) => Some((job.job, job.version)),
+        Err(error) => {
+            tracing::debug!(job.id = %job.job, %error, "not published; it stays due");
+            None
+        }
+    }
+}
+
+async fn tell(broker: Arc<dyn Broker>, event: Event) -> Option<(JobId, i64)> {
+    let told = broker.announce(&topic::announcement(&event)).await;
+    told.is_ok().then_some((event.job, event.version))
+}
+
+/// A ready job as the broker carries it.
+pub fn message(job: &Ready) -> JobMessage {
+    let lane = match job.priority {
+        Priority::High => Lane::High,
+        Priority::Normal => Lane::Normal,
+        Priority::Low => Lane::Low,
+    };
+    JobMessage { job: job.job, kind: job.kind.clone(), lane, correlation_id: job.correlation_id.clone() }
+}

@@ -1,0 +1,135 @@
+//! One kind's queue in memory: who waits, who takes, what is in whose hands.
+//! It holds no lock and awaits nothing: its callers do. What is returned goes to the tail, as on a quorum queue (measured).
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::broker::{BrokerError, Delivery, Depth, JobMessage, Settlement};
+
+/// A message as it waits.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    kind: String,
+    id: String,
+    body: Bytes,
+    correlation_id: Option<String>,
+    redelivered: bool,
+}
+
+/// First in, first out, to several consumers in turn.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    ready: VecDeque<Message>,
+    consumers: VecDeque<Taker>,
+    /// What consumers hold, also those that are gone but have not settled it.
+    in_hand: HashMap<(u64, u64), Message>,
+    joined: u64,
+}
+
+/// A consumer. The one at the front of the line is next.
+#[derive(Debug)]
+struct Taker {
+    id: u64,
+    prefetch: usize,
+    holds: usize,
+    last_tag: u64,
+    out: mpsc::Sender<Delivery>,
+    settle: mpsc::UnboundedSender<Settlement>,
+}
+
+impl Message {
+    pub(super) fn of(job: &JobMessage) -> Result<Self, BrokerError> {
+        let (kind, correlation_id) = (job.kind.clone(), job.correlation_id.clone());
+        Ok(Self { kind, id: job.job.to_string(), body: job.body()?, correlation_id, redelivered: false })
+    }
+}
+
+impl Queue {
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        Depth { ready: self.ready.len() as u64, consumers: self.consumers.len() as u64 }
+    }
+
+    /// Another message at the tail.
+    pub(super) fn put(&mut self, message: Message) {
+        self.ready.push_back(message);
+        self.hand_out();
+    }
+
+    /// A new consumer; returns its number.
+    pub(super) fn join(
+        &mut self,
+        prefetch: usize,
+        out: mpsc::Sender<Delivery>,
+        settle: mpsc::UnboundedSender<Settlement>,
+    ) -> u64 {
+        self.joined += 1;
+        self.consumers.push_back(Taker { id: self.joined, prefetch, holds: 0, last_tag: 0, out, settle });
+        self.hand_out();
+        self.joined
+    }
+
+    /// A consumer takes no more; what it holds stays its own until it is settled.
+    pub(super) fn cancel(&mut self, consumer: u64) {
+        self.consumers.retain(|taker| taker.id != consumer);
+    }
+
+    /// Forgets what is done and puts back what is returned.
+    pub(super) fn settle(&mut self, consumer: u64, settlements: impl Iterator<Item = Settlement>) {
+        let mut settled = 0;
+        for settlement in settlements {
+            let (Settlement::Ack(tag) | Settlement::Return(tag)) = settlement;
+            let Some(message) = self.in_hand.remove(&(consumer, tag)) else { continue };
+            settled += 1;
+            if let Settlement::Return(_) = settlement {
+                self.ready.push_back(Message { redelivered: true, ..message });
+            }
+        }
+        if let Some(taker) = self.consumers.iter_mut().find(|taker| taker.id == consumer) {
+            taker.holds -= settled;
+        }
+        self.hand_out();
+    }
+
+    fn hand_out(&mut self) {
+        while !self.ready.is_empty() {
+            let Some(at) = self.consumers.iter().position(|taker| taker.holds < taker.prefetch) else { return };
+            // In turn: whoever got one goes to the end of the line.
+            let Some(mut taker) = self.consumers.remove(at) else { return };
+            let taken = self.ready.pop_front().is_some_and(|message| self.hand_to(&mut taker, message));
+            // One that is gone leaves the line here, before its own task comes to say so.
+            if taken {
+                self.consumers.push_back(taker);
+            }
+        }
+    }
+
+    /// `false` if the consumer is gone; the message is back at the head then.
+    fn hand_to(&mut self, taker: &mut Taker, message: Message) -> bool {
+        let Ok(place) = taker.out.try_reserve() else {
+            self.ready.push_front(message);
+            return false;
+        };
+        taker.last_tag += 1;
+        taker.holds += 1;
+        place.send(message.delivery(taker.last_tag, taker.settle.clone()));
+        self.in_hand.insert((taker.id, taker.last_tag), message);
+        true
+    }
+}
+
+impl Message {
+    fn delivery(&self, tag: u64, settle: mpsc::UnboundedSender<Settlement>) -> Delivery {
+        let mut delivery = Delivery::new(self.body.clone(), self.kind.clone(), tag, settle);
+        delivery.content_type = Some(longshore_sdk::wire::CONTENT_TYPE.to_owned());
+        delivery.message_id = Some(self.id.clone());
+        delivery.correlation_id.clone_from(&self.correlation_id);
+        delivery.redelivered = self.redelivered;
+        delivery
+    }
+}

@@ -1,0 +1,316 @@
+//! Where uploads and artifacts lie: a directory of this machine, or a bucket. Uploads are `files/<id>`, outputs
+//! `artifacts/<job>/<attempt>/<name>`, so that a dead attempt's files are never taken for a living one's.
+//! It never makes a path of anything a caller wrote. Read [`source`] for the rules on inputs, [`stage`] for outputs.
+
+pub mod address;
+mod fetch;
+mod roots;
+pub mod source;
+mod stage;
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
+use longshore_sdk::JobId;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::prefix::PrefixStore;
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use uuid::Uuid;
+
+use roots::Roots;
+
+/// Parts of one upload on their way to the store at once: bounds its memory to five times 5 MiB.
+const PARTS_IN_FLIGHT: usize = 4;
+const READ_BYTES: usize = 128 * 1024;
+
+/// Where files lie and which inputs jobs may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageSettings {
+    /// A directory, `file:///directory`, or `s3://bucket/prefix` with its keys in the usual `AWS_*` variables.
+    pub location: String,
+    /// Directories on the worker's machine whose files a job may name. Default: none.
+    pub allowed_roots: Vec<PathBuf>,
+    /// Whether a job may name `http(s)://` addresses. Default: no.
+    pub allow_http: bool,
+    /// The ports such an address may have. Default: 80 and 443.
+    pub http_ports: Vec<u16>,
+    /// Whether such an address may lead to private, link-local or loopback machines. Default: no.
+    pub allow_private_addresses: bool,
+    /// Buckets or prefixes that a job may name, e.g. `s3://inputs/` or `s3://inputs/2026/`. Default: none.
+    pub allow_object_stores: Vec<String>,
+    /// A larger input is refused. Default 5 GiB.
+    pub max_input_bytes: u64,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self {
+            location: ".longshore/storage".into(),
+            allowed_roots: Vec::new(),
+            allow_http: false,
+            http_ports: vec![80, 443],
+            allow_private_addresses: false,
+            allow_object_stores: Vec::new(),
+            max_input_bytes: 5 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why the storage did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The directory or the bucket does not answer, or is full.
+    #[error("the storage does not answer: {0}")]
+    Unavailable(String),
+    /// No such file.
+    #[error("the storage has no such file")]
+    Missing,
+    /// More bytes than allowed.
+    #[error("the file has more than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The other end stopped sending before the end.
+    #[error("the file did not come to its end: {0}")]
+    Interrupted(String),
+    /// The settings cannot be used.
+    #[error("the storage's settings: {0}")]
+    Settings(String),
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The bytes of a stored file.
+pub type Content = BoxStream<'static, Result<Bytes, StorageError>>;
+
+/// Uploads and artifacts.
+#[derive(Debug)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    /// The directory, when it is one.
+    root: Option<PathBuf>,
+    roots: Arc<Roots>,
+    settings: StorageSettings,
+}
+
+impl Storage {
+    /// Opens the storage; a directory is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StorageError::Settings`] naming the setting at fault.
+    pub fn open(settings: StorageSettings) -> Result<Self, StorageError> {
+        let (store, root) = match directory(&settings.location)? {
+            Some(directory) => local(&directory)?,
+            None => (bucket(&settings.location)?, None),
+        };
+        let roots = Arc::new(Roots::new(&settings.allowed_roots, root.as_deref())?);
+        source::check(&settings)?;
+        Ok(Self { store, root, roots, settings })
+    }
+
+    /// Stores an upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
+    ///
+    /// # Errors
+    /// [`StorageError::TooLarge`], [`StorageError::Interrupted`] when `body` fails, [`StorageError::Unavailable`].
+    pub async fn put_file<E: std::fmt::Display>(
+        &self,
+        id: Uuid,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+        limit: u64,
+    ) -> Result<Stored, StorageError> {
+        self.put(&file_key(id), body, limit).await
+    }
+
+    /// Forgets an upload, because the ledger did not take it.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`], [`StorageError::Unavailable`].
+    pub async fn delete_file(&self, id: Uuid) -> Result<(), StorageError> {
+        self.store.delete(&file_key(id)).await.map_err(StorageError::from)
+    }
+
+    /// Opens an artifact, or the given part of it.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`], [`StorageError::Unavailable`].
+    pub async fn open_artifact(
+        &self,
+        job: JobId,
+        attempt: u32,
+        name: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Content, StorageError> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        content(self.store.get_opts(&artifact_key(job, attempt, name)?, options).await?).await
+    }
+
+    /// Removes what a dead attempt staged. Nothing staged is no error.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub async fn delete_attempt(&self, job: JobId, attempt: u32) -> Result<(), StorageError> {
+        let prefix = attempt_key(job, attempt);
+        let staged = self.store.list(Some(&prefix)).map_ok(|found| found.location).boxed();
+        self.store.delete_stream(staged).try_for_each(|_| std::future::ready(Ok(()))).await?;
+        let Some(root) = &self.root else { return Ok(()) };
+        match tokio::fs::remove_dir_all(root.join(prefix.as_ref())).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Streams `body` to `key`, hashing on the way. The store shows it only when it is complete.
+    async fn put<E: std::fmt::Display>(
+        &self,
+        key: &Key,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+        limit: u64,
+    ) -> Result<Stored, StorageError> {
+        let mut writer = WriteMultipart::new(self.store.put_multipart(key).await?);
+        match pour(body, &mut writer, limit).await {
+            Ok(stored) => writer.finish().await.map(|_| stored).map_err(StorageError::from),
+            Err(error) => {
+                // The first error is the one to tell; parts that stay behind are the bucket's lifecycle rule's.
+                let _ = writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn pour<E: std::fmt::Display>(
+    body: impl Stream<Item = Result<Bytes, E>> + Send,
+    writer: &mut WriteMultipart,
+    limit: u64,
+) -> Result<Stored, StorageError> {
+    let mut body = std::pin::pin!(body);
+    let (mut bytes, mut hash) = (0, Sha256::new());
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| StorageError::Interrupted(error.to_string()))?;
+        bytes += chunk.len() as u64;
+        if bytes > limit {
+            return Err(StorageError::TooLarge { limit });
+        }
+        hash.update(&chunk);
+        writer.wait_for_capacity(PARTS_IN_FLIGHT).await?;
+        writer.put(chunk);
+    }
+    Ok(Stored { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Local files are read in large blocks: the store's own stream reads 8 KiB per hop to the blocking pool.
+async fn content(found: object_store::GetResult) -> Result<Content, StorageError> {
+    let range = found.range.clone();
+    match found.payload {
+        GetResultPayload::File(file, _) => {
+            let mut file = tokio::fs::File::from_std(file);
+            file.seek(std::io::SeekFrom::Start(range.start)).await?;
+            let part = file.take(range.end - range.start);
+            Ok(tokio_util::io::ReaderStream::with_capacity(part, READ_BYTES).map_err(StorageError::from).boxed())
+        }
+        GetResultPayload::Stream(stream) => Ok(stream.map_err(StorageError::from).boxed()),
+    }
+}
+
+/// The directory that `location` names, unless it names a bucket.
+fn directory(location: &str) -> Result<Option<PathBuf>, StorageError> {
+    let refused = |why: &str| StorageError::Settings(format!("`location` is {location:?}, {why}"));
+    match location.split_once("://") {
+        None if location.is_empty() => Err(refused("but must name a directory or s3://bucket/prefix")),
+        None => Ok(Some(location.into())),
+        Some(("file", path)) if path.starts_with('/') => Ok(Some(path.into())),
+        Some(("file", _)) => Err(refused("but a file:// location is absolute: file:///var/lib/longshore")),
+        Some(("s3", _)) => Ok(None),
+        Some(_) => Err(refused("but only directories, file:// and s3:// are known")),
+    }
+}
+
+type Opened = (Arc<dyn ObjectStore>, Option<PathBuf>);
+
+fn local(directory: &Path) -> Result<Opened, StorageError> {
+    let refused =
+        |error: &dyn std::fmt::Display| StorageError::Settings(format!("`location` {}: {error}", directory.display()));
+    for room in ["files", "artifacts"] {
+        std::fs::create_dir_all(directory.join(room)).map_err(|error| refused(&error))?;
+    }
+    let root = directory.canonicalize().map_err(|error| refused(&error))?;
+    // An upload that was answered with 201 survives a power cut.
+    let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| refused(&error))?.with_fsync(true);
+    Ok((Arc::new(store), Some(root)))
+}
+
+fn bucket(location: &str) -> Result<Arc<dyn ObjectStore>, StorageError> {
+    let refused = |error: &dyn std::fmt::Display| StorageError::Settings(format!("`location` {location}: {error}"));
+    let (bucket, prefix) = source::bucket_and_key(location).map_err(|error| refused(&error))?;
+    Ok(Arc::new(PrefixStore::new(s3(&bucket).map_err(|error| refused(&error))?, prefix)))
+}
+
+/// A bucket, with address, region and keys from the environment.
+fn s3(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    install_tls();
+    Ok(Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?))
+}
+
+/// An error means that the program chose a provider of its own; then that one is used.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn file_key(id: Uuid) -> Key {
+    Key::from_iter(["files".to_owned(), id.to_string()])
+}
+
+fn attempt_key(job: JobId, attempt: u32) -> Key {
+    Key::from_iter(["artifacts".to_owned(), job.to_string(), attempt.to_string()])
+}
+
+fn artifact_key(job: JobId, attempt: u32, name: &str) -> Result<Key, StorageError> {
+    let plain = longshore_sdk::context::artifact_name_is_valid(name);
+    plain.then(|| attempt_key(job, attempt).join(name)).ok_or(StorageError::Missing)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl From<object_store::Error> for StorageError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

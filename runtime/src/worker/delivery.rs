@@ -1,0 +1,250 @@
+//! The loop at the centre of Longshore: one delivery from the broker's hand to its ack. It holds the order that nothing may
+//! break: record before announce, announce before ack. How many run at once is [`super::slots`]', what an end means is
+//! [`crate::job::verdict`]'s.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use longshore_sdk::context::AttemptInfo;
+use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, Outcome, attempt};
+
+use super::host::AttemptHost;
+use super::message::{self, Message};
+use super::registry::{Entry, backoff};
+use super::shift::Shift;
+use super::slots::Seat;
+use super::watermark::Owed;
+use crate::broker::{BrokerError, Delivery};
+use crate::job::verdict::{Account, Ending, Verdict, decide};
+use crate::ledger::{Claim, Claimed, Ended, Event, Granted, LedgerError, NewJob, Priority, Record, Recorded, Settle};
+use crate::notify::topic;
+
+/// Why a delivery goes back to its queue.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("the worker's lease is over")]
+    LeaseLost,
+    #[error("the worker drains")]
+    Draining,
+}
+
+/// An attempt's end, ready to be recorded.
+struct Close {
+    record: Record,
+    owed: Owed,
+}
+
+impl Shift {
+    /// One delivery, to its ack or back to its queue.
+    pub(super) async fn deliver(&self, delivery: Delivery, seat: Seat) {
+        match self.work_on(&delivery, seat).await {
+            Ok(()) => delivery.ack(), // last
+            Err(trouble) => {
+                tracing::warn!(%trouble, "a delivery goes back to its queue");
+                self.pause(TROUBLE_PAUSE).await;
+                drop(delivery); // a dropped delivery returns
+            }
+        }
+    }
+
+    /// From top to bottom. Any `?` gives the delivery back; it comes again, and its claim finds how far we came.
+    async fn work_on(&self, delivery: &Delivery, seat: Seat) -> Result<(), Trouble> {
+        let message = match message::read(delivery) {
+            Ok(message) => message,
+            Err(reason) => return Ok(self.broker.bury(delivery, &reason).await?),
+        };
+        let job = match self.claim(message, delivery, &seat).await? {
+            Claimed::Run(job) => job,
+            Claimed::Suspect => return self.work_alone(delivery, seat).await,
+            other => return self.pass(delivery, other).await,
+        };
+        let outcome = self.run(&job).await?; // never panics, never outlives the lease
+        drop(seat);
+        let close = self.close(&job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
+        match self.record(close).await? {
+            Some(event) => self.announce(event).await,
+            None => Ok(()), // fenced off: another attempt has the job
+        }
+    }
+
+    /// A job that has been lost with its workers runs while nothing else does, so that a poison job convicts itself.
+    async fn work_alone(&self, delivery: &Delivery, seat: Seat) -> Result<(), Trouble> {
+        drop(seat);
+        tokio::select! {
+            biased;
+            () = self.draining.cancelled() => Err(Trouble::Draining),
+            alone = self.slots.take_all() => Box::pin(self.work_on(delivery, alone)).await,
+        }
+    }
+
+    /// A delivery whose job is not ours to run.
+    async fn pass(&self, delivery: &Delivery, claimed: Claimed) -> Result<(), Trouble> {
+        match claimed {
+            Claimed::Settled(event) => self.announce((event, self.watermark.owe())).await,
+            Claimed::Unknown => Ok(self.broker.bury(delivery, "the ledger has no such job").await?),
+            Claimed::NoLease => Err(Trouble::LeaseLost),
+            Claimed::Busy | Claimed::NotDue | Claimed::Suspect | Claimed::Run(_) => Ok(()),
+        }
+    }
+
+    async fn claim(&self, message: Message, delivery: &Delivery, seat: &Seat) -> Result<Claimed, Trouble> {
+        let Message { job, foreign } = message;
+        let claim = Claim { job, alone: seat.alone };
+        let claimed = self.ask_to_claim(claim).await?;
+        let (Claimed::Unknown, Some(payload)) = (&claimed, foreign) else { return Ok(claimed) };
+        let Some(entry) = self.registry.get(&delivery.kind) else { return Ok(claimed) };
+        self.ledger.submit(&[new_job(claim, delivery, payload, entry)]).await?;
+        self.ask_to_claim(claim).await
+    }
+
+    async fn ask_to_claim(&self, claim: Claim) -> Result<Claimed, Trouble> {
+        let answer = self.rounds.claim(claim).await;
+        if answer.is_err() {
+            // It may have been committed all the same: the heartbeat looks.
+            self.lost_reply.store(true, Ordering::Release);
+        }
+        Ok(answer?)
+    }
+
+    async fn run(&self, job: &Granted) -> Result<Outcome, Trouble> {
+        let Some(entry) = self.registry.get(&job.kind) else { return Ok(Outcome::Yielded) };
+        let cancellation = Cancellation::draining_with(self.draining.clone());
+        let _place = self.running.enter(job.fence, cancellation.clone());
+        // Looked at after entering the table: a lapse before it would not have found us.
+        if self.lapsed.is_cancelled() {
+            cancellation.cancel(CancelReason::LeaseLost);
+        }
+        let host = Arc::new(AttemptHost::new(Arc::clone(&self.shared), job.fence));
+        let context = Context::new(info(job, entry), host, cancellation);
+        match attempt::run(entry.executor.as_ref(), &job.payload, &context).await {
+            Outcome::LeaseLost => Err(Trouble::LeaseLost),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn close(&self, job: &Granted, outcome: Outcome) -> Close {
+        let account = Account { charged: job.charged, max_attempts: job.max_attempts };
+        let backoff = self.registry.get(&job.kind).map(|entry| backoff(&entry.policy)).unwrap_or_default();
+        let verdict = decide(ending(&outcome), account, &backoff, luck());
+        let record = Record { fence: job.fence, ended: ended(&outcome), settle: settle(verdict, outcome) };
+        Close { record, owed: self.watermark.owe() }
+    }
+
+    /// Records, again and again while the lease lives. `None`: the lease was lost and the outcome is dropped.
+    async fn record(&self, close: Close) -> Result<Option<(Event, Owed)>, Trouble> {
+        let Close { mut record, owed } = close;
+        loop {
+            match self.rounds.record(record.clone()).await {
+                Ok(Recorded::Done(event) | Recorded::Before(event)) => return Ok(Some((event, owed))),
+                Ok(Recorded::Fenced) => {
+                    tracing::warn!(job.id = %record.fence.job, attempt = record.fence.attempt, "fenced off: its outcome is dropped");
+                    owed.announced(&self.watermark);
+                    return Ok(None);
+                }
+                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&error).await?,
+                Err(LedgerError::Refused(error)) => record = refused(record, &error)?,
+            }
+        }
+    }
+
+    async fn wait_for_ledger(&self, error: &str) -> Result<(), Trouble> {
+        tracing::warn!(error, "recording failed; trying again while the lease lives");
+        let lapsed = tokio::time::timeout(RETRY_PAUSE, self.lapsed.cancelled()).await.is_ok();
+        if lapsed { Err(Trouble::LeaseLost) } else { Ok(()) }
+    }
+
+    /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
+    async fn announce(&self, (event, owed): (Event, Owed)) -> Result<(), Trouble> {
+        if let Err(error) = self.broker.announce(&topic::announcement(&event)).await {
+            tracing::warn!(job.id = %event.job, %error, "announcing failed; leaving it to the relay");
+            self.ledger.mark_unannounced(&[(event.job, event.version)]).await?;
+        }
+        owed.announced(&self.watermark);
+        self.hints.notify_one(); // a retry may be due before the relay looks next
+        Ok(())
+    }
+}
+
+/// A delivery that met trouble is held so long before it goes back, so that an ill ledger is not asked in a circle.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two tries to record.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+fn luck() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+}
+
+fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::RawValue>, entry: &Entry) -> NewJob {
+    NewJob {
+        id: claim.job,
+        kind: delivery.kind.clone(),
+        payload,
+        priority: Priority::Normal,
+        max_attempts: entry.policy.max_attempts,
+        timeout: entry.policy.timeout,
+        run_at: None,
+        metadata: None,
+        correlation_id: delivery.correlation_id.clone(),
+    }
+}
+
+fn info(job: &Granted, entry: &Entry) -> AttemptInfo {
+    AttemptInfo {
+        job: job.fence.job,
+        kind: job.kind.as_str().into(),
+        attempt: job.fence.attempt,
+        max_attempts: job.max_attempts,
+        timeout: job.timeout,
+        cancel_grace: entry.policy.cancel_grace,
+        correlation_id: job.correlation_id.clone(),
+        checkpoint: job.checkpoint.clone(),
+    }
+}
+
+fn ending(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Done { .. } => Ending::Done,
+        Outcome::Retry { after, .. } => Ending::Failed { after: *after },
+        Outcome::Fatal(_) => Ending::Fatal,
+        Outcome::Canceled => Ending::Canceled,
+        Outcome::Yielded | Outcome::LeaseLost => Ending::Yielded,
+    }
+}
+
+fn ended(outcome: &Outcome) -> Ended {
+    match outcome {
+        Outcome::Done { .. } => Ended::Done,
+        Outcome::Retry { error, .. } if error.code == "timeout" => Ended::Timeout,
+        Outcome::Retry { error, .. } if error.code == "panic" => Ended::Panic,
+        Outcome::Retry { .. } => Ended::Error,
+        Outcome::Fatal(_) => Ended::Fatal,
+        Outcome::Canceled => Ended::Canceled,
+        Outcome::Yielded | Outcome::LeaseLost => Ended::Yielded,
+    }
+}
+
+/// The verdict with what it carries.
+fn settle(verdict: Verdict, outcome: Outcome) -> Settle {
+    match (verdict, outcome) {
+        (Verdict::Complete, Outcome::Done { result, artifacts }) => Settle::Complete { result, artifacts },
+        (Verdict::RetryIn(wait), Outcome::Retry { error, .. }) => Settle::Retry { wait, error },
+        (Verdict::DeadLetter, Outcome::Retry { error, .. } | Outcome::Fatal(error)) => Settle::DeadLetter { error },
+        (Verdict::Cancel, _) => Settle::Cancel,
+        (Verdict::HandBack, _) => Settle::HandBack,
+        (verdict, outcome) => unreachable!("{verdict:?} does not follow from {outcome:?}"),
+    }
+}
+
+/// The ledger will never take this output: the job fails with the reason. A refusal of that is a bug, and the delivery returns.
+fn refused(record: Record, reason: &str) -> Result<Record, Trouble> {
+    if matches!(record.settle, Settle::DeadLetter { .. }) {
+        return Err(LedgerError::Refused(reason.to_owned()).into());
+    }
+    let error = ErrorReport::new("output_refused", format!("the ledger cannot store the executor's output: {reason}"));
+    Ok(Record { ended: Ended::Fatal, settle: Settle::DeadLetter { error }, ..record })
+}

@@ -1,0 +1,122 @@
+//! Keeps a worker's lease alive, from an OS thread and a ledger connection of its own: executors that block every thread of
+//! the runtime must not cost a live lease. When the lease cannot be renewed it says so in time, by this machine's monotonic
+//! clock counted from the moment a renewal was *sent*; what follows is [`super::shift`]'s.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_sdk::CancelReason;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::running::Running;
+use super::slots::Slots;
+use super::watermark::Watermark;
+use crate::ledger::{Answer, Beat, Fence, Ledger};
+
+/// What a heartbeat reports and what it moves.
+#[derive(Clone)]
+pub(super) struct Pulse {
+    /// The worker's present identity.
+    pub(super) worker: Uuid,
+    /// How long a lease lasts.
+    pub(super) lease: Duration,
+    /// A ledger over a connection that nothing else uses.
+    pub(super) ledger: Arc<dyn Ledger>,
+    /// For cancels, and to know which attempts really run.
+    pub(super) running: Running,
+    /// Carried by every beat.
+    pub(super) watermark: Arc<Watermark>,
+    /// For the busy slots.
+    pub(super) slots: Arc<Slots>,
+    /// A claim's reply was lost: the ledger may credit us with attempts that we don't run.
+    pub(super) lost_reply: Arc<AtomicBool>,
+    /// The worker takes no more.
+    pub(super) draining: CancellationToken,
+    /// Cancelled by the thread when the lease is over.
+    pub(super) lapsed: CancellationToken,
+    /// Cancelled by the shift when it is over.
+    pub(super) done: CancellationToken,
+}
+
+/// A heartbeat a third of the lease apart: two may be lost before the lease is.
+pub(super) fn interval(lease: Duration) -> Duration {
+    lease / 3
+}
+
+/// Starts the thread. `enlisted` is when the request that entered the worker was sent.
+pub(super) fn start(pulse: Pulse, enlisted: Instant) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(beat_until_done(pulse, enlisted)),
+            Err(error) => {
+                tracing::error!(%error, "no runtime for the heartbeat");
+                pulse.lapsed.cancel();
+            }
+        }
+    })
+}
+
+async fn beat_until_done(pulse: Pulse, enlisted: Instant) {
+    let mut good_until = enlisted + pulse.lease;
+    let mut suspects = HashSet::new();
+    while !pulse.done.is_cancelled() {
+        let pause = interval(pulse.lease).min(good_until.saturating_duration_since(Instant::now()));
+        let _ = tokio::time::timeout(pause, pulse.done.cancelled()).await;
+        let sent = Instant::now();
+        // Looked at before asking: a process that was stopped for longer than its lease must not revive it.
+        if sent >= good_until {
+            return pulse.lapse("it could not be renewed in time");
+        }
+        match tokio::time::timeout(good_until - sent, pulse.beat(&mut suspects)).await {
+            Ok(Ok(true)) => good_until = sent + pulse.lease,
+            Ok(Ok(false)) => return pulse.lapse("the rescuer has taken it"),
+            Ok(Err(error)) => tracing::warn!(%error, "a heartbeat failed; trying again"),
+            Err(_) => return pulse.lapse("the ledger did not answer in time"),
+        }
+    }
+}
+
+impl Pulse {
+    fn lapse(&self, why: &str) {
+        tracing::error!(worker = %self.worker, why, "the lease is lost; stopping all attempts");
+        self.lapsed.cancel();
+        self.running.cancel_all(CancelReason::LeaseLost);
+    }
+
+    async fn beat(&self, suspects: &mut HashSet<Fence>) -> Answer<bool> {
+        let beat = Beat {
+            worker: self.worker,
+            busy: self.slots.busy(),
+            announced_to: self.watermark.announced_to(),
+            draining: self.draining.is_cancelled(),
+        };
+        let Some(answer) = self.ledger.beat(&beat, self.lease).await? else { return Ok(false) };
+        self.watermark.hear(answer.now);
+        for job in answer.cancels {
+            self.running.cancel(job, CancelReason::Requested);
+        }
+        self.hand_back_what_never_started(suspects).await?;
+        Ok(true)
+    }
+
+    /// An attempt that the ledger credits to us and that we don't run, at two beats in a row (at one it may be on its way to its
+    /// slot), was claimed in a commit whose reply was lost.
+    async fn hand_back_what_never_started(&self, suspects: &mut HashSet<Fence>) -> Answer<()> {
+        if suspects.is_empty() && !self.lost_reply.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let credited = self.ledger.credited(self.worker).await?;
+        let idle: HashSet<Fence> = credited.into_iter().filter(|fence| !self.running.has(fence)).collect();
+        let never_started: Vec<Fence> = idle.intersection(suspects).copied().collect();
+        if !never_started.is_empty() {
+            tracing::warn!(jobs = never_started.len(), "handing back attempts whose claim was never heard");
+            self.ledger.hand_back(&never_started).await?;
+        }
+        *suspects = idle.into_iter().filter(|fence| !never_started.contains(fence)).collect();
+        Ok(())
+    }
+}

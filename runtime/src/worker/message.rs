@@ -1,0 +1,102 @@
+//! What a delivery says: which job is ready, and, from a producer that bypasses the API, the job itself. Pure: it reads bytes and
+//! properties, and names what is wrong with them in words for whoever looks at `longshore.dead`.
+
+use longshore_sdk::{JobId, wire};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::broker::Delivery;
+
+/// A readable delivery.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The job that is ready.
+    pub(super) job: JobId,
+    /// The payload of a job that the ledger may not have.
+    pub(super) foreign: Option<Box<RawValue>>,
+}
+
+/// Names made from producers' own message ids live in a namespace of ours, so that they meet no other UUID.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6c6f_6e67_7368_4f72_a5e5_0000_6d73_6769);
+
+/// # Errors
+/// The reason, for people.
+pub(super) fn read(delivery: &Delivery) -> Result<Message, String> {
+    if delivery.body.len() > wire::MAX_BODY_BYTES {
+        return Err(wire::WireError::TooLarge(delivery.body.len()).to_string());
+    }
+    match delivery.content_type.as_deref().map(|value| value.split(';').next().unwrap_or(value).trim()) {
+        Some(wire::CONTENT_TYPE) => read_envelope(&delivery.body),
+        Some("application/json") => read_json(delivery),
+        Some(other) => Err(format!("content_type is {other:?}; send application/json")),
+        None => Err("content_type is missing; send application/json".to_owned()),
+    }
+}
+
+fn read_envelope(body: &[u8]) -> Result<Message, String> {
+    let envelope = wire::decode(body).map_err(|error| error.to_string())?;
+    let foreign = envelope.payload.map(RawValue::from_string).transpose();
+    Ok(Message { job: envelope.job, foreign: foreign.map_err(|error| format!("the payload is no JSON: {error}"))? })
+}
+
+/// The body is the payload, the properties are the rest. Without an id a redelivery would be a second job, so there must be one.
+fn read_json(delivery: &Delivery) -> Result<Message, String> {
+    let id = delivery.message_id.as_deref().filter(|id| !id.is_empty());
+    let id = id.ok_or("message_id is missing; set a unique one, so that a redelivery is recognised")?;
+    let text = std::str::from_utf8(&delivery.body).map_err(|error| format!("the body is no UTF-8: {error}"))?;
+    let payload: Box<RawValue> = serde_json::from_str(text).map_err(|error| format!("the body is no JSON: {error}"))?;
+    Ok(Message { job: foreign_id(id), foreign: Some(payload) })
+}
+
+/// A UUID is taken as it is; any other id becomes the same UUID each time.
+fn foreign_id(id: &str) -> JobId {
+    id.parse().unwrap_or_else(|_| JobId(Uuid::new_v5(&NAMESPACE, id.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use longshore_sdk::wire::Envelope;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn delivery(content_type: Option<&str>, id: Option<&str>, body: &[u8]) -> Delivery {
+        let (settlements, _) = mpsc::unbounded_channel();
+        let mut delivery = Delivery::new(Bytes::copy_from_slice(body), "demo".into(), 1, settlements);
+        delivery.content_type = content_type.map(Into::into);
+        delivery.message_id = id.map(Into::into);
+        delivery
+    }
+
+    #[test]
+    fn an_envelope_names_its_job() {
+        let envelope = Envelope { job: JobId::fresh(), kind: "demo".into(), payload: None };
+        let body = wire::encode(&envelope).unwrap();
+        let message = read(&delivery(Some(wire::CONTENT_TYPE), None, &body)).unwrap();
+        assert_eq!(message.job, envelope.job);
+        assert!(message.foreign.is_none());
+    }
+
+    #[test]
+    fn a_foreign_producers_own_id_is_the_same_job_each_time() {
+        let read = |id| read(&delivery(Some("application/json; charset=utf-8"), Some(id), b"{\"n\":1}")).unwrap();
+        assert_eq!(read("order-7").job, read("order-7").job);
+        assert_ne!(read("order-7").job, read("order-8").job);
+        let uuid = JobId::fresh();
+        assert_eq!(read(&uuid.to_string()).job, uuid);
+        assert_eq!(read("order-7").foreign.unwrap().get(), "{\"n\":1}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why_and_what_to_send() {
+        let reason = |content_type, id, body| read(&delivery(content_type, id, body)).unwrap_err();
+        assert!(reason(None, Some("a"), b"{}").contains("application/json"));
+        assert!(reason(Some("text/plain"), Some("a"), b"{}").contains("text/plain"));
+        assert!(reason(Some("application/json"), None, b"{}").contains("message_id"));
+        assert!(reason(Some("application/json"), Some("a"), b"{").contains("no JSON"));
+        assert!(reason(Some("application/json"), Some("a"), b"\xff").contains("UTF-8"));
+        assert!(reason(Some(wire::CONTENT_TYPE), None, b"\x09").contains("version"));
+        assert!(reason(Some("application/json"), Some("a"), &vec![b' '; wire::MAX_BODY_BYTES + 1]).contains("bytes"));
+    }
+}

@@ -1,0 +1,112 @@
+//! The attempts that run in this worker now: whom to tell of a cancel, and whose progress to store. It starts and ends none.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use longshore_sdk::{CancelReason, Cancellation, JobId, Progress};
+
+use crate::ledger::Fence;
+
+/// The table of running attempts.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Running(Arc<Mutex<HashMap<Fence, Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    cancellation: Cancellation,
+    progress: Option<Progress>,
+}
+
+/// An attempt's place in the table, left when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    table: Running,
+    fence: Fence,
+}
+
+impl Running {
+    /// Enters an attempt.
+    #[must_use]
+    pub(super) fn enter(&self, fence: Fence, cancellation: Cancellation) -> Place {
+        self.table().insert(fence, Entry { cancellation, progress: None });
+        Place { table: self.clone(), fence }
+    }
+
+    /// Whether this very attempt runs here.
+    pub(super) fn has(&self, fence: &Fence) -> bool {
+        self.table().contains_key(fence)
+    }
+
+    /// How many run.
+    pub(super) fn count(&self) -> usize {
+        self.table().len()
+    }
+
+    /// Asks a job's attempt to stop, if it runs here.
+    pub(super) fn cancel(&self, job: JobId, reason: CancelReason) {
+        for (fence, entry) in self.table().iter() {
+            if fence.job == job {
+                entry.cancellation.cancel(reason);
+            }
+        }
+    }
+
+    /// Asks every attempt to stop.
+    pub(super) fn cancel_all(&self, reason: CancelReason) {
+        self.table().values().for_each(|entry| entry.cancellation.cancel(reason));
+    }
+
+    /// Notes how far an attempt is.
+    pub(super) fn report(&self, fence: &Fence, progress: Progress) {
+        if let Some(entry) = self.table().get_mut(fence) {
+            entry.progress = Some(progress);
+        }
+    }
+
+    /// The reports since the last call, the newest of each attempt.
+    pub(super) fn reports(&self) -> Vec<(Fence, Progress)> {
+        let mut table = self.table();
+        table.iter_mut().filter_map(|(fence, entry)| Some((*fence, entry.progress.take()?))).collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Fence, Entry>> {
+        self.0.lock().expect("no panic while held")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.table().remove(&self.fence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_taken_once_and_only_of_those_that_run() {
+        let running = Running::default();
+        let fence = Fence { job: JobId::fresh(), attempt: 1, worker: uuid::Uuid::nil() };
+        running.report(&fence, 0.1.into());
+        let place = running.enter(fence, Cancellation::default());
+        running.report(&fence, 0.2.into());
+        running.report(&fence, 0.5.into());
+        assert_eq!(running.reports(), [(fence, 0.5.into())]);
+        assert_eq!(running.reports(), []);
+        drop(place);
+        assert!(!running.has(&fence));
+    }
+
+    #[test]
+    fn a_cancel_reaches_its_job_alone() {
+        let running = Running::default();
+        let fence = |job| Fence { job, attempt: 1, worker: uuid::Uuid::nil() };
+        let (one, other) = (Cancellation::default(), Cancellation::default());
+        let job = JobId::fresh();
+        let places = [running.enter(fence(job), one.clone()), running.enter(fence(JobId::fresh()), other.clone())];
+        running.cancel(job, CancelReason::Requested);
+        assert_eq!((one.reason(), other.reason()), (Some(CancelReason::Requested), None));
+        drop(places);
+    }
+}

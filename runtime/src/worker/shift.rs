@@ -1,0 +1,250 @@
+//! One identity of a worker, from its enlistment to its end: by drain, when the process is told to stop, or by lapse, when its
+//! lease is lost. It takes deliveries and gives each a task; what a task does is [`super::delivery`]'s.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use longshore_sdk::CancelReason;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::heartbeat::{self, Pulse};
+use super::host;
+use super::registry::Registry;
+use super::running::Running;
+use super::slots::{Slots, prefetch};
+use super::watermark::Watermark;
+use super::{Setup, WorkerSettings};
+use crate::broker::{Broker, Consumer, Control, Delivery, Heard};
+use crate::ledger::batch::Rounds;
+use crate::ledger::{Answer, Ledger, WorkerCard};
+use crate::stop::Stop;
+
+/// What every task of one identity shares.
+pub(super) struct Shift {
+    pub(super) worker: Uuid,
+    pub(super) settings: WorkerSettings,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) rounds: Rounds,
+    pub(super) slots: Arc<Slots>,
+    pub(super) running: Running,
+    pub(super) watermark: Arc<Watermark>,
+    pub(super) shared: Arc<host::Shared>,
+    pub(super) lost_reply: Arc<AtomicBool>,
+    pub(super) hints: Arc<Notify>,
+    /// No more is taken; executors that can yield do.
+    pub(super) draining: CancellationToken,
+    /// The lease is over; nothing more may be written.
+    pub(super) lapsed: CancellationToken,
+    /// This identity's loops.
+    pub(super) tasks: Stop,
+    /// Its deliveries, each a task, from the broker's hand to the ack.
+    deliveries: Stop,
+}
+
+/// Between two tries to consume or to listen.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+/// How often progress is stored.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How long after its end an identity waits for what no longer matters.
+const LAST_WAIT: Duration = Duration::from_secs(15);
+
+/// Works under one identity until `stop` is asked or its lease lapses.
+pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
+    let worker = Uuid::now_v7();
+    let card = WorkerCard {
+        id: worker,
+        host: setup.host.clone(),
+        kinds: setup.registry.kinds().map(str::to_owned).collect(),
+        slots: setup.settings.slots,
+    };
+    let enlisted = Instant::now();
+    let now = setup.ledger.enlist(&card, setup.settings.lease).await?;
+    let tasks = Stop::new();
+    let shift = Arc::new(Shift::new(setup, worker, Watermark::new(now), tasks));
+    let heart_done = CancellationToken::new();
+    let heart = heartbeat::start(shift.pulse(setup, &heart_done), enlisted)
+        .map_err(|error| crate::ledger::LedgerError::Unavailable(format!("no heartbeat thread: {error}")))?;
+    tracing::info!(%worker, slots = setup.settings.slots, kinds = ?card.kinds, "working");
+    Arc::clone(&shift).open().await;
+    tokio::select! {
+        () = stop.asked() => shift.drain().await,
+        () = shift.lapsed.cancelled() => shift.abandon().await,
+    }
+    heart_done.cancel();
+    // It ends at its next wake-up, which `done` has just caused.
+    let _ = tokio::task::spawn_blocking(move || heart.join()).await;
+    if !shift.lapsed.is_cancelled() && shift.deliveries.finished(Duration::ZERO).await {
+        setup.ledger.retire(worker).await?;
+    }
+    Ok(())
+}
+
+impl Shift {
+    fn new(setup: &Setup, worker: Uuid, watermark: Watermark, tasks: Stop) -> Self {
+        let running = Running::default();
+        let shared = host::Shared {
+            ledger: Arc::clone(&setup.ledger),
+            storage: Arc::clone(&setup.storage),
+            running: running.clone(),
+            scratch: setup.scratch.clone(),
+        };
+        Self {
+            worker,
+            settings: setup.settings.clone(),
+            ledger: Arc::clone(&setup.ledger),
+            broker: Arc::clone(&setup.broker),
+            registry: Arc::clone(&setup.registry),
+            rounds: Rounds::start(&tasks, Arc::clone(&setup.ledger), worker),
+            slots: Arc::new(Slots::new(setup.settings.slots, &setup.registry)),
+            running,
+            watermark: Arc::new(watermark),
+            shared: Arc::new(shared),
+            lost_reply: Arc::default(),
+            hints: Arc::clone(&setup.hints),
+            draining: CancellationToken::new(),
+            lapsed: CancellationToken::new(),
+            tasks,
+            deliveries: Stop::new(),
+        }
+    }
+
+    fn pulse(&self, setup: &Setup, done: &CancellationToken) -> Pulse {
+        Pulse {
+            worker: self.worker,
+            lease: self.settings.lease,
+            ledger: Arc::clone(&setup.heart_ledger),
+            running: self.running.clone(),
+            watermark: Arc::clone(&self.watermark),
+            slots: Arc::clone(&self.slots),
+            lost_reply: Arc::clone(&self.lost_reply),
+            draining: self.draining.clone(),
+            lapsed: self.lapsed.clone(),
+            done: done.clone(),
+        }
+    }
+
+    /// Starts to take: a task per kind, one for progress, one for what is told to all workers.
+    async fn open(self: Arc<Self>) {
+        for (kind, _) in self.registry.entries() {
+            self.tasks.spawn("consume", Arc::clone(&self).take(kind.to_owned()));
+        }
+        self.tasks.spawn("progress", Arc::clone(&self).store_progress());
+        self.tasks.spawn("listen", Arc::clone(&self).listen());
+    }
+
+    async fn take(self: Arc<Self>, kind: String) {
+        let Some(entry) = self.registry.get(&kind) else { return };
+        let prefetch = prefetch(self.settings.slots, &entry.policy, self.settings.prefetch_extra);
+        while !self.over() {
+            match self.broker.consume(&kind, prefetch).await {
+                Ok(consumer) => self.take_from(consumer).await,
+                Err(error) => {
+                    tracing::warn!(kind, %error, "cannot consume; trying again");
+                    self.pause(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Until drain or lapse. What was fetched and not yet taken goes back with the consumer.
+    async fn take_from(self: &Arc<Self>, mut consumer: Consumer) {
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.draining.cancelled() => break,
+                () = self.lapsed.cancelled() => break,
+                delivery = consumer.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            self.deliveries.spawn_quiet(Arc::clone(self).hold(delivery));
+        }
+        consumer.close();
+    }
+
+    /// One delivery's task: waits for room, then delivers. On drain or lapse a delivery that waits goes back.
+    async fn hold(self: Arc<Self>, delivery: Delivery) {
+        tokio::select! {
+            biased;
+            () = self.draining.cancelled() => {}
+            () = self.lapsed.cancelled() => {}
+            seat = self.slots.take(&delivery.kind) => self.deliver(delivery, seat).await,
+        }
+    }
+
+    async fn store_progress(self: Arc<Self>) {
+        while self.pause(PROGRESS_EVERY).await {
+            let reports = self.running.reports();
+            if reports.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.ledger.save_progress(self.worker, &reports).await {
+                tracing::debug!(%error, "progress was not stored");
+            }
+        }
+    }
+
+    /// Cancels arrive here at once, and with the next heartbeat if this feed missed them.
+    async fn listen(self: Arc<Self>) {
+        while !self.lapsed.is_cancelled() && !self.tasks.is_asked() {
+            let Ok(mut told) = self.broker.told().await else {
+                self.pause(TROUBLE_PAUSE).await;
+                continue;
+            };
+            loop {
+                let heard = tokio::select! {
+                    () = self.tasks.asked() => return,
+                    heard = told.recv() => heard,
+                };
+                match heard {
+                    Some(Heard::Message(Control::Cancel(job))) => self.running.cancel(job, CancelReason::Requested),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Told to stop: take no more, let executors yield or finish, and hand back what does neither within the grace period.
+    async fn drain(&self) {
+        tracing::info!(running = self.running.count(), "draining");
+        self.draining.cancel();
+        if !self.deliveries.finished(self.settings.drain_grace).await {
+            tracing::warn!(running = self.running.count(), "the grace period is over; handing back the rest");
+            self.running.cancel_all(CancelReason::Drained);
+        }
+        self.end().await;
+    }
+
+    /// The lease is lost: what runs here may run elsewhere by now.
+    async fn abandon(&self) {
+        self.running.cancel_all(CancelReason::LeaseLost);
+        self.end().await;
+    }
+
+    async fn end(&self) {
+        if !self.deliveries.finished(LAST_WAIT).await {
+            tracing::error!(
+                running = self.running.count(),
+                "attempts that cannot be stopped are left behind, fenced off"
+            );
+        }
+        self.tasks.ask();
+    }
+
+    fn over(&self) -> bool {
+        self.draining.is_cancelled() || self.lapsed.is_cancelled() || self.tasks.is_asked()
+    }
+
+    /// Sleeps, unless this identity ends first; says whether it goes on.
+    pub(super) async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.lapsed.cancelled() => false,
+            slept = self.tasks.sleep(time) => slept,
+        }
+    }
+}
