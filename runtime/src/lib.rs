@@ -2,8 +2,12 @@
 //! Executors are named only in `app.rs`. Read ARCHITECTURE.md for the walk of a job through these rooms.
 
 pub mod agents;
+pub mod api;
+pub mod app;
 pub mod broker;
 pub mod clock;
+pub mod config;
+pub mod data_dir;
 pub mod job;
 pub mod ledger;
 pub mod notify;

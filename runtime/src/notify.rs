@@ -1,4 +1,5 @@
 //! How the world hears of a job: the topic exchange, and the feed that wakes whoever waits. It knows no ledger and no broker
 //! implementation; an event's content is the row's, so that every road tells the same.
 
+pub mod feed;
 pub mod topic;

@@ -249,6 +249,37 @@ pub struct Urls {
     pub replay: Option<String>,
 }
 
+/// What `GET /v1/jobs` answers: jobs without their attempts, the newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct JobList {
+    /// One page of them.
+    pub jobs: Vec<JobView>,
+    /// What to ask with as `before` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<JobId>,
+}
+
+/// What `GET /readyz` answers, with 200 when `ready` and 503 when not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether every part is.
+    pub ready: bool,
+    /// The ledger.
+    pub ledger: PartReadiness,
+    /// The broker.
+    pub broker: PartReadiness,
+}
+
+/// One part of [`Readiness`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartReadiness {
+    /// Whether it can be used now.
+    pub ready: bool,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
 /// What `GET /v1/kinds` answers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct KindList {

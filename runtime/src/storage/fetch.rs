@@ -74,6 +74,7 @@ mod tests {
     use longshore_sdk::ErrorReport;
 
     use super::*;
+    use crate::stop::Stop;
 
     struct Server {
         url: String,
@@ -89,7 +90,7 @@ mod tests {
             .route("/ill", get(|| async { StatusCode::BAD_GATEWAY }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        Stop::new().spawn("server", async move { drop(axum::serve(listener, router).await) });
         let settings =
             StorageSettings { allow_private_addresses: true, max_input_bytes: 10, ..StorageSettings::default() };
         Server { url, scratch: tempfile::tempdir().unwrap(), settings }

@@ -1,0 +1,206 @@
+//! The HTTP API: it writes down what is asked for and shows what became of it. Whatever is decided about a job is decided
+//! by the ledger; the API runs nothing and keeps nothing but a memory of the kinds' schemas. The JSON is
+//! [`longshore_sdk::api`]; start with [`submit`], then [`jobs`], and [`problem`] for how a request is refused.
+
+mod artifacts;
+mod body;
+mod files;
+mod health;
+mod jobs;
+mod kinds;
+mod params;
+pub mod problem;
+mod range;
+mod schemas;
+mod submit;
+mod view;
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use longshore_sdk::executor::seconds;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::broker::Broker;
+use crate::ledger::batch::{self, Submits};
+use crate::ledger::{self, Ledger, LedgerError};
+use crate::notify::feed::Feed;
+use crate::stop::Stop;
+use crate::storage::Storage;
+use problem::{Answer, Fault, Refusal};
+use schemas::Schemas;
+
+/// What the API allows. Every one of these is a limit that a caller can meet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiSettings {
+    /// A larger JSON body is refused. Default 1 MiB.
+    pub max_body_bytes: u64,
+    /// A larger upload is refused. Default 5 GiB.
+    pub max_upload_bytes: u64,
+    /// A body is given up when nothing comes for so long. Default 10 s.
+    #[serde(with = "seconds")]
+    pub body_idle: Duration,
+    /// The longest long-poll; a longer `wait` is cut to it. Default 30 s.
+    #[serde(with = "seconds")]
+    pub max_wait: Duration,
+    /// A long-poll asks the ledger so often even when nothing was announced. Default 1 s.
+    #[serde(with = "seconds")]
+    pub recheck: Duration,
+    /// Long-polls at once; one more is answered without waiting. Default 5,000.
+    pub max_waiters: usize,
+    /// The most attempts a caller may ask for. Default 100.
+    pub max_attempts: u32,
+    /// The longest attempt a caller may ask for. Default 24 h.
+    #[serde(with = "seconds")]
+    pub max_timeout: Duration,
+    /// The longest delay a caller may ask for. Default 366 days.
+    #[serde(with = "seconds")]
+    pub max_delay: Duration,
+    /// The largest `metadata`, as JSON text. Default 16 KiB.
+    pub max_metadata_bytes: usize,
+    /// The largest page of a listing. Default 200.
+    pub max_page: usize,
+    /// How long a submit waits for the broker's confirm before it leaves the job to the relay. Default 5 s.
+    #[serde(with = "seconds")]
+    pub publish_timeout: Duration,
+    /// How long a call waits for the ledger before it answers 503. Default 10 s.
+    #[serde(with = "seconds")]
+    pub ledger_timeout: Duration,
+    /// How long `/readyz` waits for the ledger. Default 2 s.
+    #[serde(with = "seconds")]
+    pub probe_timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1024 * 1024,
+            max_upload_bytes: 5 * 1024 * 1024 * 1024,
+            body_idle: Duration::from_secs(10),
+            max_wait: Duration::from_secs(30),
+            recheck: Duration::from_secs(1),
+            max_waiters: 5_000,
+            max_attempts: 100,
+            max_timeout: Duration::from_secs(24 * 3600),
+            max_delay: Duration::from_secs(366 * 24 * 3600),
+            max_metadata_bytes: 16 * 1024,
+            max_page: 200,
+            publish_timeout: Duration::from_secs(5),
+            ledger_timeout: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the calls share.
+pub struct Api {
+    ledger: Arc<dyn Ledger>,
+    submits: Submits,
+    broker: Arc<dyn Broker>,
+    storage: Arc<Storage>,
+    feed: Feed,
+    settings: ApiSettings,
+    schemas: Schemas,
+    /// Room for long-polls.
+    waiting_room: Semaphore,
+    stop: Stop,
+}
+
+impl Api {
+    /// An API over these parts. What it does for callers who hang up belongs to `stop`.
+    pub fn new(
+        stop: &Stop,
+        ledger: Arc<dyn Ledger>,
+        broker: Arc<dyn Broker>,
+        storage: Arc<Storage>,
+        feed: Feed,
+        settings: ApiSettings,
+    ) -> Self {
+        let waiting_room = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
+        let submits = batch::submits(stop, ledger.clone());
+        let (schemas, stop) = (Schemas::default(), stop.clone());
+        Self { ledger, submits, broker, storage, feed, settings, schemas, waiting_room, stop }
+    }
+
+    /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> Answer<T> {
+        let (reply, answer) = oneshot::channel();
+        // Nobody may be left to take the reply; the work is done all the same.
+        let work = async move { drop(reply.send(work.await)) };
+        self.stop.spawn_quiet(work.in_current_span());
+        answer.await.unwrap_or_else(|_| Err(Refusal::internal("a call's task panicked")))
+    }
+
+    /// Asks the ledger, in bounded time.
+    async fn ask<T>(&self, answer: impl Future<Output = ledger::Answer<T>>) -> ledger::Answer<T> {
+        let late = || LedgerError::Unavailable(format!("no answer in {:?}", self.settings.ledger_timeout));
+        tokio::time::timeout(self.settings.ledger_timeout, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+/// Every call of the API.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/jobs", post(submit::submit).get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/replay", post(jobs::replay))
+        .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::download))
+        .route("/v1/files", post(files::upload))
+        .route("/v1/files/{id}", get(files::show))
+        .route("/v1/kinds", get(kinds::list))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(api)
+}
+
+/// Serves until `stop`, then takes no more connections and lets the open calls end.
+///
+/// # Errors
+/// Those of the listener.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn no_such_path(uri: Uri) -> Refusal {
+    params::nothing("call", &uri)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    let detail = format!("{method} is no method of this path; the Allow header lists those there are");
+    Refusal::new(Fault::MethodNotAllowed, detail).about(uri.path())
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Refusal::internal(format!("a call panicked: {}", text.unwrap_or_default())).into_response()
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Answer<Response> {
+    let text = serde_json::to_vec(body).map_err(Refusal::internal)?;
+    let media = HeaderValue::from_static("application/json");
+    Ok((status, [(axum::http::header::CONTENT_TYPE, media)], text).into_response())
+}
+
+#[cfg(test)]
+mod tests;

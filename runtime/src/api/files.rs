@@ -1,0 +1,112 @@
+//! Uploads: a job's input, streamed to the storage and then entered in the ledger, so that no row names a file that is not
+//! there. The name is kept for people and is never part of a path. Read [`crate::storage`] for where the bytes go.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use futures_util::TryStreamExt;
+use uuid::Uuid;
+
+use super::body::{BodyError, check_encoding, check_length, stream};
+use super::params::{FileInPath, Params, nothing};
+use super::problem::{Answer, Fault, Refusal};
+use super::{Api, json, view};
+use crate::ledger::File;
+use crate::storage::{StorageError, Stored};
+
+const MAX_NAME_BYTES: usize = 255;
+const MAX_TYPE_BYTES: usize = 255;
+
+pub(super) async fn upload(
+    State(api): State<Arc<Api>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let name = name(&uri)?;
+    check_encoding(&headers)?;
+    check_length(&headers, api.settings.max_upload_bytes)?;
+    let content_type = content_type(&headers);
+    let owner = api.clone();
+    // To its end: an upload that breaks off is cleaned away by the code after it, which a dropped handler never reaches.
+    let file = api.to_the_end(async move { keep(&owner, name, content_type, body).await }).await?;
+    let location = HeaderValue::try_from(format!("/v1/files/{}", file.id)).map_err(Refusal::internal)?;
+    let mut answer = json(StatusCode::CREATED, &view::file(file))?;
+    answer.headers_mut().insert(LOCATION, location);
+    Ok(answer)
+}
+
+pub(super) async fn show(State(api): State<Arc<Api>>, FileInPath(id): FileInPath, uri: Uri) -> Answer<Response> {
+    let file = api.ask(api.ledger.file(id)).await?.ok_or_else(|| nothing("file", &uri))?;
+    json(StatusCode::OK, &view::file(file))
+}
+
+async fn keep(api: &Api, name: String, content_type: String, body: Body) -> Answer<File> {
+    let id = Uuid::now_v7();
+    let Stored { bytes, sha256 } = store(api, id, body).await?;
+    if bytes == 0 {
+        forget(api, id).await;
+        return Err(Refusal::new(Fault::Malformed, "the body is empty; send the file's bytes as the body"));
+    }
+    let file = File { id, name, content_type, bytes, sha256 };
+    match api.ask(api.ledger.add_file(&file)).await {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            forget(api, id).await;
+            Err(error.into())
+        }
+    }
+}
+
+async fn store(api: &Api, id: Uuid, body: Body) -> Answer<Stored> {
+    let slow = Arc::new(OnceLock::new());
+    let noted = slow.clone();
+    let body = stream(body, api.settings.body_idle).inspect_err(move |error| {
+        if let BodyError::TooSlow(idle) = error {
+            let _ = noted.set(*idle);
+        }
+    });
+    match (api.storage.put_file(id, body, api.settings.max_upload_bytes).await, slow.get()) {
+        (Err(StorageError::Interrupted(_)), Some(idle)) => Err(BodyError::TooSlow(*idle).into()),
+        (answer, _) => Ok(answer?),
+    }
+}
+
+async fn forget(api: &Api, id: Uuid) {
+    if let Err(error) = api.storage.delete_file(id).await {
+        tracing::warn!(file.id = %id, %error, "an upload that nobody will ask for stays in the storage");
+    }
+}
+
+fn name(uri: &Uri) -> Answer<String> {
+    let name = Params::read(uri, &["name"])?.get::<String>("name", "text")?.unwrap_or_else(|| "upload".into());
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    let rule = format!("must be 1 to {MAX_NAME_BYTES} bytes without control characters");
+    fits.then_some(name).ok_or_else(|| Refusal::of_field(Fault::Malformed, "name", rule))
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let told = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let told = told.filter(|text| (1..=MAX_TYPE_BYTES).contains(&text.len()));
+    told.unwrap_or("application/octet-stream").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_name_is_for_people_and_may_be_anything_they_can_read() {
+        let named = |query: &str| name(&format!("/v1/files{query}").parse().unwrap());
+        assert_eq!(named("").unwrap(), "upload");
+        assert_eq!(named("?name=..%2Fetc%2Fpasswd").unwrap(), "../etc/passwd");
+        assert_eq!(named(&format!("?name={}", "a".repeat(255))).unwrap().len(), 255);
+        for bad in ["?name=", "?name=a%00b", "?name=a%0D%0Ab", "?nam=a", &format!("?name={}", "a".repeat(256))] {
+            assert_eq!(named(bad).unwrap_err().fault(), Fault::Malformed, "{bad}");
+        }
+    }
+}

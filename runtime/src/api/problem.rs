@@ -1,0 +1,278 @@
+//! How a request is refused: an RFC 9457 problem for the caller and, where there is more to know, a line for the log.
+//! A [`Refusal`] cannot hold a success, and what the caller reads never holds SQL, paths or stack traces.
+//! The types and what they promise are in [`longshore_sdk::api::problem`].
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use longshore_sdk::api::problem::{self, FieldError, Problem};
+
+use crate::ledger::LedgerError;
+use crate::storage::StorageError;
+
+/// What is wrong, each with its status, its stable type and its title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No readable form.
+    Malformed,
+    /// Nothing here.
+    NotFound,
+    /// The path is there, the method is not.
+    MethodNotAllowed,
+    /// The body comes too slowly.
+    TooSlow,
+    /// The job has ended another way.
+    AlreadyFinished,
+    /// Only a dead letter can be replayed.
+    NotADeadLetter,
+    /// Over a limit.
+    TooLarge,
+    /// Another content type than is read here.
+    UnsupportedMediaType,
+    /// No such part.
+    RangeNotSatisfiable,
+    /// A field is unknown, missing or out of its range.
+    Invalid,
+    /// The payload does not fit its schema.
+    InvalidPayload,
+    /// No such kind.
+    UnknownKind,
+    /// Our fault.
+    Internal,
+    /// The ledger, the broker or the storage does not answer.
+    Unavailable,
+}
+
+impl Fault {
+    const fn table(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Malformed => (S::BAD_REQUEST, problem::MALFORMED_REQUEST, "The request cannot be read"),
+            Self::NotFound => (S::NOT_FOUND, problem::NOT_FOUND, "There is nothing here"),
+            Self::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, problem::METHOD_NOT_ALLOWED, "This path has no such method")
+            }
+            Self::TooSlow => (S::REQUEST_TIMEOUT, problem::REQUEST_TIMEOUT, "The request came too slowly"),
+            Self::AlreadyFinished => (S::CONFLICT, problem::ALREADY_FINISHED, "The job has ended another way"),
+            Self::NotADeadLetter => (S::CONFLICT, problem::NOT_A_DEAD_LETTER, "The job is no dead letter"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, problem::TOO_LARGE, "The request is too large"),
+            Self::UnsupportedMediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, problem::UNSUPPORTED_MEDIA_TYPE, "This content type is not read here")
+            }
+            Self::RangeNotSatisfiable => {
+                (S::RANGE_NOT_SATISFIABLE, problem::RANGE_NOT_SATISFIABLE, "The file has no such part")
+            }
+            Self::Invalid => (S::UNPROCESSABLE_ENTITY, problem::INVALID_REQUEST, "A field is not as it should be"),
+            Self::InvalidPayload => {
+                (S::UNPROCESSABLE_ENTITY, problem::INVALID_PAYLOAD, "The payload does not fit its kind")
+            }
+            Self::UnknownKind => (S::UNPROCESSABLE_ENTITY, problem::UNKNOWN_KIND, "There is no such kind"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, problem::INTERNAL, "Longshore made a mistake"),
+            Self::Unavailable => (S::SERVICE_UNAVAILABLE, problem::UNAVAILABLE, "Longshore cannot do this now"),
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Debug)]
+pub struct Refusal(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fault: Fault,
+    problem: Problem,
+    log: Option<String>,
+    retry_after: Option<Duration>,
+    /// The whole length of the file whose part was asked for.
+    whole: Option<u64>,
+}
+
+/// What a handler answers.
+pub type Answer<T> = Result<T, Refusal>;
+
+impl Refusal {
+    /// `detail` says what happened this time and names the way out.
+    pub fn new(fault: Fault, detail: impl Into<String>) -> Self {
+        let (status, word, title) = fault.table();
+        let problem = Problem {
+            problem_type: word.into(),
+            title: title.into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            instance: None,
+            errors: Vec::new(),
+            kinds: None,
+        };
+        Self(Box::new(Inner { fault, problem, log: None, retry_after: None, whole: None }))
+    }
+
+    /// One field, header or parameter at fault.
+    pub fn of_field(fault: Fault, pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        let error = FieldError { pointer: pointer.into(), message: message.into() };
+        Self::new(fault, format!("{} {}", error.pointer, error.message)).with_errors(vec![error])
+    }
+
+    /// The part that does not answer, what it said (for the log alone), and when to ask again.
+    pub fn unavailable(part: &str, log: impl fmt::Display) -> Self {
+        let mut refusal = Self::new(Fault::Unavailable, format!("the {part} does not answer; try again in a moment"));
+        refusal.0.retry_after = Some(Duration::from_secs(2));
+        refusal.logged(log)
+    }
+
+    /// A mistake of ours: the caller learns that it was one, the log learns which.
+    pub fn internal(log: impl fmt::Display) -> Self {
+        Self::new(Fault::Internal, "the server's log knows more; asking again may help").logged(log)
+    }
+
+    /// The whole length, of which a part that does not exist was asked for.
+    pub fn no_such_part(whole: u64) -> Self {
+        let mut refusal = Self::new(Fault::RangeNotSatisfiable, format!("the file has {whole} bytes"));
+        refusal.0.whole = Some(whole);
+        refusal
+    }
+
+    /// The fields at fault.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.problem.errors = errors;
+        self
+    }
+
+    /// The kinds there are.
+    #[must_use]
+    pub fn with_kinds(mut self, kinds: Vec<String>) -> Self {
+        self.0.problem.kinds = Some(kinds);
+        self
+    }
+
+    /// The address of what it happened to.
+    #[must_use]
+    pub fn about(mut self, instance: impl Into<String>) -> Self {
+        self.0.problem.instance = Some(instance.into());
+        self
+    }
+
+    /// What is wrong.
+    pub fn fault(&self) -> Fault {
+        self.0.fault
+    }
+
+    /// What the caller will read.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    fn logged(mut self, log: impl fmt::Display) -> Self {
+        self.0.log = Some(log.to_string());
+        self
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Unavailable(_) => Self::unavailable("ledger", error),
+            LedgerError::Refused(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Missing => Self::new(Fault::NotFound, "the file is not there any more"),
+            StorageError::TooLarge { limit } => Self::new(Fault::TooLarge, format!("at most {limit} bytes are taken")),
+            StorageError::Interrupted(why) => Self::new(Fault::Malformed, format!("the body broke off: {why}")),
+            StorageError::Unavailable(_) => Self::unavailable("storage", error),
+            StorageError::Settings(_) => Self::internal(error),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Inner { fault, problem, log, retry_after, whole } = *self.0;
+        // The one place where a refusal is logged: every one comes through here once.
+        match log {
+            Some(log) => tracing::warn!(status = problem.status, problem = %problem.problem_type, %log, "refused"),
+            None => tracing::debug!(status = problem.status, problem = %problem.problem_type, "refused"),
+        }
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut answer = (fault.table().0, body).into_response();
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = retry_after {
+            headers.insert(RETRY_AFTER, wait.as_secs().into());
+        }
+        if let Some(value) = whole.and_then(|whole| HeaderValue::try_from(format!("bytes */{whole}")).ok()) {
+            headers.insert(CONTENT_RANGE, value);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULTS: [Fault; 14] = [
+        Fault::Malformed,
+        Fault::NotFound,
+        Fault::MethodNotAllowed,
+        Fault::TooSlow,
+        Fault::AlreadyFinished,
+        Fault::NotADeadLetter,
+        Fault::TooLarge,
+        Fault::UnsupportedMediaType,
+        Fault::RangeNotSatisfiable,
+        Fault::Invalid,
+        Fault::InvalidPayload,
+        Fault::UnknownKind,
+        Fault::Internal,
+        Fault::Unavailable,
+    ];
+
+    async fn body(answer: Response) -> Problem {
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn every_fault_is_an_error_with_a_published_type_of_its_own() {
+        let mut words = Vec::new();
+        for fault in FAULTS {
+            let (status, word, _) = fault.table();
+            assert!(status.is_client_error() || status.is_server_error(), "{fault:?}");
+            assert!(problem::ALL.contains(&word), "{word}");
+            words.push(word);
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), FAULTS.len());
+    }
+
+    #[tokio::test]
+    async fn a_caller_never_reads_what_the_log_reads() {
+        let answer = Refusal::from(LedgerError::Refused("SELECT secret FROM /var/lib".into())).into_response();
+        assert_eq!(answer.status(), 500);
+        let text = format!("{:?}", body(answer).await);
+        assert!(!text.contains("SELECT") && !text.contains("/var"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_does_not_answer_is_a_503_that_says_when_to_ask_again() {
+        let answer = Refusal::from(LedgerError::Unavailable("connection refused".into())).into_response();
+        assert_eq!((answer.status().as_u16(), answer.headers()[RETRY_AFTER].to_str().unwrap()), (503, "2"));
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn the_field_at_fault_is_named_twice_for_people_and_for_programs() {
+        let problem = body(Refusal::of_field(Fault::Invalid, "/kind", "is missing").into_response()).await;
+        assert_eq!(problem.detail, "/kind is missing");
+        assert_eq!(problem.errors, [FieldError { pointer: "/kind".into(), message: "is missing".into() }]);
+    }
+}
