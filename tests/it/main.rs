@@ -2,6 +2,7 @@
 //!
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
+mod contract;
 mod media;
 mod tidy;
 mod world;

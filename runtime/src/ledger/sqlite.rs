@@ -11,6 +11,8 @@ mod registry;
 mod road;
 mod round;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +70,7 @@ impl Sqlite {
         work: impl FnOnce(&Connection, i64) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let clock = Arc::clone(&self.clock);
-        self.writer.call(move |db| work(db, clock().as_microsecond())).await
+        self.writer.call(move |db| work(db, columns::micros(clock()))).await
     }
 
     /// Runs one query on what is committed, without waiting for the writer.
@@ -78,7 +80,7 @@ impl Sqlite {
     ) -> Answer<T> {
         let clock = Arc::clone(&self.clock);
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[turn].call(move |db| query(db, clock().as_microsecond())).await
+        self.readers[turn].call(move |db| query(db, columns::micros(clock()))).await
     }
 }
 

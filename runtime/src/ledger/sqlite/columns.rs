@@ -74,10 +74,19 @@ impl ToSql for State {
     }
 }
 
+/// The last moment that is stored: what `Timestamp` holds beyond its last full second it cannot read back from microseconds.
+fn last() -> i64 {
+    Timestamp::MAX.as_second() * 1_000_000
+}
+
+pub(super) fn micros(moment: Timestamp) -> i64 {
+    moment.as_microsecond().min(last())
+}
+
 /// So long after `now`, or the last moment there is.
 pub(super) fn later(now: i64, wait: Duration) -> i64 {
     let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-    now.saturating_add(wait).min(Timestamp::MAX.as_microsecond())
+    now.saturating_add(wait).min(last())
 }
 
 pub(super) fn moment(micros: i64) -> Answer<Timestamp> {
@@ -295,6 +304,8 @@ mod tests {
     #[test]
     fn a_wait_past_the_end_of_time_ends_there() {
         assert_eq!(later(5, Duration::from_micros(7)), 12);
-        assert_eq!(moment(later(5, Duration::MAX)).unwrap(), moment(Timestamp::MAX.as_microsecond()).unwrap());
+        for end in [later(5, Duration::MAX), micros(Timestamp::MAX)] {
+            assert_eq!(moment(end).unwrap().as_second(), Timestamp::MAX.as_second());
+        }
     }
 }

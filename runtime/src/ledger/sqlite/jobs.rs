@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, named_params, params_from_iter};
 use serde_json::value::RawValue;
 
-use super::columns::{self, Columns, Id, later, millis};
+use super::columns::{self, Columns, Id, later, micros, millis};
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, NewJob, Replaying, RunAt, Submitted};
 
@@ -46,7 +46,7 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
 fn due(run_at: Option<RunAt>, now: i64) -> Option<i64> {
     let due = match run_at? {
         RunAt::After(wait) => later(now, wait),
-        RunAt::At(moment) => moment.as_microsecond(),
+        RunAt::At(moment) => micros(moment),
     };
     (due > now).then_some(due)
 }

@@ -7,7 +7,7 @@ use longshore_sdk::JobId;
 use rusqlite::{Connection, OptionalExtension as _, Params};
 use uuid::Uuid;
 
-use super::columns::{self, Columns, Head, Id, Json, later, moment};
+use super::columns::{self, Columns, Head, Id, Json, later, micros, moment};
 use super::leaving::{handed_back, leave, lost, worker_lost};
 use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow};
 
@@ -25,7 +25,7 @@ pub(super) fn beat(db: &Connection, now: i64, beat: &Beat, lease: Duration) -> A
         .prepare_cached(
             "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5 where id = ?1",
         )?
-        .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, beat.announced_to.as_microsecond()))?;
+        .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, micros(beat.announced_to)))?;
     if renewed == 0 {
         return Ok(None);
     }

@@ -1,0 +1,146 @@
+//! What every ledger owes its callers, told once and held against SQLite and PostgreSQL.
+//!
+//! Each story gets an empty ledger of its own. It looks only through the trait; SQL has no place here. The stories lie in the
+//! rooms below; `steps` holds what they have in common.
+
+mod cancel;
+mod claim;
+mod leases;
+mod load;
+mod record;
+mod registry;
+mod rescue;
+mod road;
+mod steps;
+mod submit;
+
+use std::sync::Arc;
+
+use longshore_runtime::ledger::Ledger;
+use longshore_runtime::ledger::postgres::Postgres;
+use longshore_runtime::ledger::sqlite::Sqlite;
+use longshore_tests::scratch;
+
+/// More connections than a story has calls at once would hide what happens when they run out.
+const CONNECTIONS: usize = 6;
+
+async fn on_sqlite<F: Future<Output = ()>>(story: impl FnOnce(Arc<dyn Ledger>) -> F) {
+    let home = scratch::dir("ledger").unwrap();
+    let ledger = Sqlite::open(home.path().join("ledger.db")).unwrap();
+    ledger.migrate().await.unwrap();
+    story(Arc::new(ledger)).await;
+}
+
+async fn on_postgres<F: Future<Output = ()>>(story: impl FnOnce(Arc<dyn Ledger>) -> F) {
+    let server = longshore_tests::postgres::Postgres::shared().await.unwrap();
+    let ledger = Postgres::connect(&server.database().await.unwrap(), CONNECTIONS).unwrap();
+    ledger.migrate().await.unwrap();
+    story(Arc::new(ledger)).await;
+}
+
+macro_rules! stories {
+    ($($room:ident { $($sentence:ident)+ })+) => {
+        mod sqlite {
+            $(mod $room { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $sentence() {
+                    super::super::on_sqlite(super::super::$room::$sentence).await;
+                }
+            )+ })+
+        }
+        mod postgres {
+            $(mod $room { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $sentence() {
+                    super::super::on_postgres(super::super::$room::$sentence).await;
+                }
+            )+ })+
+        }
+    };
+}
+
+// A story that is not named here would be dead code, which the compiler reports.
+stories! {
+    submit {
+        a_job_that_is_due_is_on_the_road_at_once
+        a_scheduled_job_waits_for_the_relay
+        a_repeated_submit_finds_the_row_of_the_first
+        json_comes_back_byte_for_byte
+        a_failed_publish_goes_to_the_relay_if_the_version_is_unchanged
+        jobs_are_listed_newest_first_by_state_kind_and_page
+        of_an_unknown_job_nothing_is_known
+    }
+    claim {
+        a_claim_starts_the_next_attempt
+        of_workers_racing_for_a_job_exactly_one_runs_it
+        a_job_claimed_twice_in_one_round_runs_once
+        a_running_job_is_busy_for_everyone_even_past_its_lease
+        a_settled_job_repeats_its_event
+        a_claim_that_comes_too_early_gives_the_job_to_the_relay
+        without_a_live_lease_nothing_is_claimed
+        a_job_that_crashed_twice_runs_only_alone
+        a_job_whose_wait_is_over_can_be_claimed
+    }
+    record {
+        a_completed_job_keeps_its_output
+        a_retry_waits_and_is_charged
+        a_dead_letter_keeps_its_evidence
+        an_attempt_that_obeyed_a_cancel_ends_the_job
+        a_hand_back_is_due_at_once_and_charged_nothing
+        a_retry_or_hand_back_after_a_cancel_becomes_the_cancel
+        an_output_that_is_ready_wins_over_a_cancel_that_came_late
+        a_record_repeated_after_a_lost_reply_is_recognised
+        a_record_of_another_attempt_or_worker_is_fenced
+        a_mixed_round_is_answered_in_order
+        a_checkpoint_is_kept_for_the_next_attempt
+        a_checkpoint_of_an_attempt_that_lost_its_job_is_refused
+        progress_is_shown_while_its_attempt_runs_and_moves_no_version
+    }
+    cancel {
+        a_pending_job_is_canceled_at_once
+        a_running_job_is_asked_to_stop
+        a_settled_job_stays_as_it_is
+        a_dead_letter_is_replayed_with_a_fresh_account
+        only_a_dead_letter_is_replayed
+    }
+    road {
+        due_jobs_come_oldest_first_and_only_those
+        the_next_due_time_is_known
+        a_published_job_is_marked_if_its_version_is_unchanged
+        a_job_lost_on_the_road_is_overdue_after_its_patience
+        patience_doubles_with_every_publish_and_starts_anew_after_a_claim
+        an_announcement_is_cleared_only_for_the_version_announced
+        a_failed_announcement_is_left_to_the_relay
+    }
+    leases {
+        a_worker_is_known_by_its_card_and_its_last_heartbeat
+        a_worker_whose_row_is_gone_hears_so
+        a_lease_that_ran_out_is_revived_if_nobody_took_it
+        a_heartbeat_hears_of_its_own_cancels_only
+        a_worker_sees_the_attempts_it_is_credited_with
+        an_attempt_that_never_ran_is_handed_back_by_its_holder_only
+        a_hand_back_of_a_canceled_job_cancels_it
+        one_holder_at_a_time_has_a_role
+    }
+    rescue {
+        only_expired_leases_are_taken_unless_everyones_are
+        a_lost_job_is_ready_again_and_charged_nothing
+        a_lost_job_whose_cancel_was_accepted_is_canceled
+        a_job_that_kills_three_workers_alone_is_poison
+        a_job_lost_in_company_is_never_poison
+        any_end_but_a_loss_clears_the_account_of_crashes
+        what_was_settled_after_the_watermark_is_announced_again
+        an_attempt_that_was_lost_records_nothing
+        a_running_job_without_a_worker_is_found_by_the_long_scan_alone
+        two_rescuers_lose_an_attempt_once
+    }
+    registry {
+        a_kind_registered_again_is_replaced
+        a_file_is_found_by_its_id
+    }
+    load {
+        ten_thousand_jobs_pass_in_rounds_of_500
+        many_processes_may_migrate_at_once
+        the_clock_answers_and_does_not_stand_still
+    }
+}
