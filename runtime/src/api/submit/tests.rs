@@ -31,7 +31,8 @@ fn what_is_not_asked_for_is_the_kinds_policy() {
 
 #[test]
 fn what_is_asked_for_is_taken_up_to_its_limits() {
-    let asked = json!({ "max_attempts": 100, "timeout_seconds": 86_400, "delay_seconds": 31_622_400, "priority": "high" });
+    let asked =
+        json!({ "max_attempts": 100, "timeout_seconds": 86_400, "delay_seconds": 31_622_400, "priority": "high" });
     let job = read(asked).unwrap();
     assert_eq!((job.max_attempts, job.timeout), (100, Duration::from_secs(86_400)));
     assert_eq!((job.priority, job.run_at), (Priority::High, Some(RunAt::After(Duration::from_secs(31_622_400)))));
