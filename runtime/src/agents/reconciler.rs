@@ -41,7 +41,7 @@ impl Agents {
         loop {
             // Counted from the start of this pass, so that what it publishes is not overdue again within it.
             let overdue = self.ledger.overdue(kind, patience + started.elapsed(), BATCH).await?;
-            let published = publish(self.broker.as_ref(), &overdue).await;
+            let published = publish(&self.broker, overdue).await;
             if published.is_empty() {
                 return Ok(());
             }

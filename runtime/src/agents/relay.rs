@@ -2,6 +2,7 @@
 //! that no delivery stands behind. It publishes first and marks afterwards, by version: a crash between the two repeats a
 //! delivery, which the claim recognises; the other order would lose it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{Agents, lead};
 use crate::broker::{Broker, JobMessage, Lane};
-use crate::ledger::{Answer, Priority, Ready};
+use crate::ledger::{Answer, Event, Priority, Ready};
 use crate::notify::topic;
 use crate::stop::Stop;
 
@@ -40,19 +41,18 @@ impl Agents {
     async fn relay_once(&self) -> Answer<bool> {
         let announced = self.announce_owed().await?;
         let due = self.ledger.due(BATCH).await?;
-        let published = publish(self.broker.as_ref(), &due).await;
-        self.ledger.mark_queued(&published).await?;
+        let published = publish(&self.broker, due).await;
+        if !published.is_empty() {
+            self.ledger.mark_queued(&published).await?;
+        }
         // When nothing could be published the broker is down: no circle.
-        Ok(announced || published.len() == BATCH || (!due.is_empty() && !published.is_empty()))
+        Ok(announced || !published.is_empty())
     }
 
     async fn announce_owed(&self) -> Answer<bool> {
         let owed = self.ledger.unannounced(BATCH).await?;
-        let told = stream::iter(&owed).map(|event| async move {
-            let told = self.broker.announce(&topic::announcement(event)).await;
-            told.is_ok().then_some((event.job, event.version))
-        });
-        let told: Vec<_> = told.buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await;
+        let told = owed.into_iter().map(|event| tell(Arc::clone(&self.broker), event));
+        let told: Vec<_> = stream::iter(told).buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await;
         if !told.is_empty() {
             self.ledger.mark_announced(&told).await?;
         }
@@ -73,17 +73,24 @@ impl Agents {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Publishes, many at once; answers those that the broker confirmed.
-pub(super) async fn publish(broker: &dyn Broker, jobs: &[Ready]) -> Vec<(JobId, i64)> {
-    let sent = stream::iter(jobs).map(|job| async move {
-        match broker.publish(&message(job)).await {
-            Ok(()) => Some((job.job, job.version)),
-            Err(error) => {
-                tracing::debug!(job.id = %job.job, %error, "not published; it stays due");
-                None
-            }
+pub(super) async fn publish(broker: &Arc<dyn Broker>, jobs: Vec<Ready>) -> Vec<(JobId, i64)> {
+    let sent = jobs.into_iter().map(|job| send(Arc::clone(broker), job));
+    stream::iter(sent).buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await
+}
+
+async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
+    match broker.publish(&message(&job)).await {
+        Ok(()) => Some((job.job, job.version)),
+        Err(error) => {
+            tracing::debug!(job.id = %job.job, %error, "not published; it stays due");
+            None
         }
-    });
-    sent.buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await
+    }
+}
+
+async fn tell(broker: Arc<dyn Broker>, event: Event) -> Option<(JobId, i64)> {
+    let told = broker.announce(&topic::announcement(&event)).await;
+    told.is_ok().then_some((event.job, event.version))
 }
 
 /// A ready job as the broker carries it.

@@ -18,36 +18,36 @@ use crate::ledger::{Answer, Beat, Fence, Ledger};
 
 /// What a heartbeat reports and what it moves.
 #[derive(Clone)]
-pub struct Pulse {
+pub(super) struct Pulse {
     /// The worker's present identity.
-    pub worker: Uuid,
+    pub(super) worker: Uuid,
     /// How long a lease lasts.
-    pub lease: Duration,
+    pub(super) lease: Duration,
     /// A ledger over a connection that nothing else uses.
-    pub ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<dyn Ledger>,
     /// For cancels, and to know which attempts really run.
-    pub running: Running,
+    pub(super) running: Running,
     /// Carried by every beat.
-    pub watermark: Arc<Watermark>,
+    pub(super) watermark: Arc<Watermark>,
     /// For the busy slots.
-    pub slots: Arc<Slots>,
+    pub(super) slots: Arc<Slots>,
     /// A claim's reply was lost: the ledger may credit us with attempts that we don't run.
-    pub lost_reply: Arc<AtomicBool>,
+    pub(super) lost_reply: Arc<AtomicBool>,
     /// The worker takes no more.
-    pub draining: CancellationToken,
+    pub(super) draining: CancellationToken,
     /// Cancelled by the thread when the lease is over.
-    pub lapsed: CancellationToken,
+    pub(super) lapsed: CancellationToken,
     /// Cancelled by the shift when it is over.
-    pub done: CancellationToken,
+    pub(super) done: CancellationToken,
 }
 
 /// A heartbeat a third of the lease apart: two may be lost before the lease is.
-pub fn interval(lease: Duration) -> Duration {
+pub(super) fn interval(lease: Duration) -> Duration {
     lease / 3
 }
 
 /// Starts the thread. `enlisted` is when the request that entered the worker was sent.
-pub fn start(pulse: Pulse, enlisted: Instant) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub(super) fn start(pulse: Pulse, enlisted: Instant) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {

@@ -14,26 +14,26 @@ use crate::ledger::{Fence, Ledger};
 use crate::storage::Storage;
 
 /// What all attempts of a worker share.
-pub struct Shared {
+pub(super) struct Shared {
     /// For checkpoints.
-    pub ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<dyn Ledger>,
     /// For inputs and artifacts.
-    pub storage: Arc<Storage>,
+    pub(super) storage: Arc<Storage>,
     /// For progress.
-    pub running: Running,
+    pub(super) running: Running,
     /// Where scratch directories are made.
-    pub scratch: PathBuf,
+    pub(super) scratch: PathBuf,
 }
 
 /// One attempt's host.
-pub struct AttemptHost {
+pub(super) struct AttemptHost {
     shared: Arc<Shared>,
     fence: Fence,
 }
 
 impl AttemptHost {
     /// The host of the attempt that holds `fence`.
-    pub fn new(shared: Arc<Shared>, fence: Fence) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, fence: Fence) -> Self {
         Self { shared, fence }
     }
 }
@@ -58,7 +58,7 @@ impl Host for AttemptHost {
 
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact> {
         let staged = self.shared.storage.stage_artifact(self.fence.job, self.fence.attempt, name, file).await?;
-        let (bytes, sha256) = staged;
-        Ok(Artifact { name: name.to_owned(), content_type: content_type.to_owned(), bytes, sha256 })
+        let (name, content_type) = (name.to_owned(), content_type.to_owned());
+        Ok(Artifact { name, content_type, bytes: staged.bytes, sha256: staged.sha256 })
     }
 }

@@ -9,11 +9,11 @@ use crate::broker::Delivery;
 
 /// A readable delivery.
 #[derive(Debug)]
-pub struct Message {
+pub(super) struct Message {
     /// The job that is ready.
-    pub job: JobId,
+    pub(super) job: JobId,
     /// The payload of a job that the ledger may not have.
-    pub foreign: Option<Box<RawValue>>,
+    pub(super) foreign: Option<Box<RawValue>>,
 }
 
 /// Names made from producers' own message ids live in a namespace of ours, so that they meet no other UUID.
@@ -21,7 +21,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6c6f_6e67_7368_4f72_a5e5_0000_6d73_676
 
 /// # Errors
 /// The reason, for people.
-pub fn read(delivery: &Delivery) -> Result<Message, String> {
+pub(super) fn read(delivery: &Delivery) -> Result<Message, String> {
     if delivery.body.len() > wire::MAX_BODY_BYTES {
         return Err(wire::WireError::TooLarge(delivery.body.len()).to_string());
     }

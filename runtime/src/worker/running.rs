@@ -9,7 +9,7 @@ use crate::ledger::Fence;
 
 /// The table of running attempts.
 #[derive(Debug, Default, Clone)]
-pub struct Running(Arc<Mutex<HashMap<Fence, Entry>>>);
+pub(super) struct Running(Arc<Mutex<HashMap<Fence, Entry>>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -19,7 +19,7 @@ struct Entry {
 
 /// An attempt's place in the table, left when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     table: Running,
     fence: Fence,
 }
@@ -27,23 +27,23 @@ pub struct Place {
 impl Running {
     /// Enters an attempt.
     #[must_use]
-    pub fn enter(&self, fence: Fence, cancellation: Cancellation) -> Place {
+    pub(super) fn enter(&self, fence: Fence, cancellation: Cancellation) -> Place {
         self.table().insert(fence, Entry { cancellation, progress: None });
         Place { table: self.clone(), fence }
     }
 
     /// Whether this very attempt runs here.
-    pub fn has(&self, fence: &Fence) -> bool {
+    pub(super) fn has(&self, fence: &Fence) -> bool {
         self.table().contains_key(fence)
     }
 
     /// How many run.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.table().len()
     }
 
     /// Asks a job's attempt to stop, if it runs here.
-    pub fn cancel(&self, job: JobId, reason: CancelReason) {
+    pub(super) fn cancel(&self, job: JobId, reason: CancelReason) {
         for (fence, entry) in self.table().iter() {
             if fence.job == job {
                 entry.cancellation.cancel(reason);
@@ -52,19 +52,19 @@ impl Running {
     }
 
     /// Asks every attempt to stop.
-    pub fn cancel_all(&self, reason: CancelReason) {
+    pub(super) fn cancel_all(&self, reason: CancelReason) {
         self.table().values().for_each(|entry| entry.cancellation.cancel(reason));
     }
 
     /// Notes how far an attempt is.
-    pub fn report(&self, fence: &Fence, progress: Progress) {
+    pub(super) fn report(&self, fence: &Fence, progress: Progress) {
         if let Some(entry) = self.table().get_mut(fence) {
             entry.progress = Some(progress);
         }
     }
 
     /// The reports since the last call, the newest of each attempt.
-    pub fn reports(&self) -> Vec<(Fence, Progress)> {
+    pub(super) fn reports(&self) -> Vec<(Fence, Progress)> {
         let mut table = self.table();
         table.iter_mut().filter_map(|(fence, entry)| Some((*fence, entry.progress.take()?))).collect()
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 /// The watermark of one worker identity.
 #[derive(Debug)]
-pub struct Watermark(Mutex<State>);
+pub(super) struct Watermark(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -20,21 +20,21 @@ struct State {
 
 /// A settlement between its record and its announcement. Dropped without [`Owed::announced`], it stays owed.
 #[derive(Debug)]
-pub struct Owed(Timestamp);
+pub(super) struct Owed(Timestamp);
 
 impl Watermark {
     /// Nothing settled yet; the ledger shows `now`.
-    pub fn new(now: Timestamp) -> Self {
+    pub(super) fn new(now: Timestamp) -> Self {
         Self(Mutex::new(State { heard: now, open: BTreeMap::new() }))
     }
 
     /// The ledger shows `now`. If its clock stepped back, so does the watermark: what is settled next carries earlier times.
-    pub fn hear(&self, now: Timestamp) {
+    pub(super) fn hear(&self, now: Timestamp) {
         self.state().heard = now;
     }
 
     /// A record is about to be written.
-    pub fn owe(&self) -> Owed {
+    pub(super) fn owe(&self) -> Owed {
         let mut state = self.state();
         let heard = state.heard;
         *state.open.entry(heard).or_default() += 1;
@@ -42,7 +42,7 @@ impl Watermark {
     }
 
     /// Everything settled before this moment is announced.
-    pub fn announced_to(&self) -> Timestamp {
+    pub(super) fn announced_to(&self) -> Timestamp {
         let state = self.state();
         state.open.keys().next().copied().unwrap_or(state.heard)
     }
@@ -54,7 +54,7 @@ impl Watermark {
 
 impl Owed {
     /// It is announced, or there was nothing to announce.
-    pub fn announced(self, watermark: &Watermark) {
+    pub(super) fn announced(self, watermark: &Watermark) {
         let mut state = watermark.state();
         if let Some(count) = state.open.get_mut(&self.0) {
             *count -= 1;

@@ -14,6 +14,7 @@ use super::{SOON, all_gone};
 async fn a_broker_keeps_confirmed_messages_through_a_kill_and_loses_them_in_a_wipe() -> Result<()> {
     let broker = RabbitMq::start_with("consumer_timeout = 900000").await?;
     put(&channel(&broker.url()).await?, b"kept").await?;
+    broker.remembers("road").await?;
 
     broker.kill9().await?;
     ensure!(channel(&broker.url()).await.is_err(), "a killed broker answers");

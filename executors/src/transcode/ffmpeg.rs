@@ -1,0 +1,174 @@
+//! Runs ffmpeg and ffprobe for one attempt: starts, listens, stops, and says how they ended.
+//! An ending is good only with exit code 0 *and* `progress=end`: ffmpeg ended by a signal leaves a file that opens cleanly
+//! and is cut short (measured). Read [`super::argv`] for the arguments and [`super::failure`] for bad endings.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longshore_sdk::{Context, Failure, Result};
+
+use super::passes::Pass;
+use super::probe::Probed;
+use super::settings::TranscodeSettings;
+use super::sniff::Container;
+use super::{argv, failure};
+use crate::child::{Child, Ended, Program};
+
+/// Between SIGTERM and SIGKILL. ffmpeg obeys in 0.1 s (measured); the attempt's own grace is 3 s.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// ffprobe's answer for the fields we ask for: some hundred bytes a stream.
+const MAX_PROBE_BYTES: usize = 1024 * 1024;
+/// A line of `-progress` has some thirty bytes.
+const MAX_LINE_BYTES: usize = 1024;
+
+/// The two programs, for one attempt.
+pub(super) struct Ffmpeg<'a> {
+    pub(super) settings: &'a TranscodeSettings,
+    pub(super) context: &'a Context,
+    /// Absolute, as a `file:` URL wants it.
+    pub(super) scratch: PathBuf,
+}
+
+impl Ffmpeg<'_> {
+    /// Asks ffprobe about `file`, to be read as `container` and nothing else.
+    pub(super) async fn probe(&self, container: Container, file: &Path) -> Result<Probed> {
+        let bytes = tokio::fs::metadata(file).await?.len();
+        let mut json = Vec::new();
+        let keep = |piece: &[u8]| {
+            let room = MAX_PROBE_BYTES - json.len();
+            json.extend_from_slice(&piece[..piece.len().min(room)]);
+        };
+        let ended = self.execute("ffprobe", &self.settings.ffprobe, argv::probe(container, file), keep).await?;
+        if !ended.status.success() {
+            return Err(failure::of("ffprobe", ended.status, &self.without_paths(&ended.stderr, file)));
+        }
+        Ok(Probed::read(&json, container, file, bytes)?)
+    }
+
+    /// Runs ffmpeg on `input`, from `seek` seconds on, and answers its log's end.
+    pub(super) async fn run(
+        &self,
+        input: &Probed,
+        seek: Option<f64>,
+        after: Vec<OsString>,
+        pass: Pass<'_>,
+    ) -> Result<String> {
+        let mut args = argv::head(self.settings);
+        args.extend(seek.into_iter().flat_map(|at| [OsString::from("-ss"), format!("{at:.3}").into()]));
+        args.extend(argv::guarded(input.container, &input.path));
+        args.extend(after);
+        let mut reports = Reports::default();
+        let listen = |piece: &[u8]| {
+            reports.read(piece);
+            pass.reached(reports.seconds, input.duration);
+        };
+        let ended = self.execute("ffmpeg", &self.settings.ffmpeg, args, listen).await?;
+        if ended.status.success() && reports.ended {
+            pass.done();
+            return Ok(ended.stderr);
+        }
+        Err(failure::of("ffmpeg", ended.status, &self.without_paths(&ended.stderr, &input.path)))
+    }
+
+    async fn execute(
+        &self,
+        name: &str,
+        program: &Path,
+        args: Vec<OsString>,
+        on_stdout: impl FnMut(&[u8]) + Send,
+    ) -> Result<Ended> {
+        self.context.check()?;
+        let limits = self.settings.child_limits(self.context.timeout());
+        let program = Program { program: program.to_owned(), args, dir: self.scratch.clone(), limits };
+        let mut child = Child::spawn(program).await.map_err(|error| cannot_start(name, &error))?;
+        let ended = tokio::select! {
+            biased;
+            () = self.context.canceled() => None,
+            ended = child.drive(on_stdout) => Some(ended),
+        };
+        match ended {
+            Some(ended) => Ok(ended?),
+            None => {
+                child.stop(STOP_GRACE).await;
+                Err(Failure::Canceled)
+            }
+        }
+    }
+
+    /// Where things lie on this machine is no business of the caller's.
+    fn without_paths(&self, text: &str, input: &Path) -> String {
+        let hide = |text: String, path: &Path, word: &str| text.replace(&*path.to_string_lossy(), word);
+        hide(hide(text.to_owned(), input, "source"), &self.scratch, "scratch")
+    }
+}
+
+fn cannot_start(name: &str, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            let way_out =
+                format!("install it (Debian: `apt install ffmpeg`) or set `{name}` in the settings to its path");
+            Failure::retry("ffmpeg_missing", format!("this worker has no {name} to run: {error}; {way_out}"))
+        }
+        _ => Failure::retry("ffmpeg_unavailable", format!("{name} cannot be started: {error}")),
+    }
+}
+
+/// What ffmpeg has said on `-progress` so far.
+#[derive(Debug, Default)]
+struct Reports {
+    line: Vec<u8>,
+    seconds: f64,
+    ended: bool,
+}
+
+impl Reports {
+    fn read(&mut self, piece: &[u8]) {
+        for &byte in piece {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.take(&String::from_utf8_lossy(&line));
+            } else if self.line.len() < MAX_LINE_BYTES {
+                self.line.push(byte);
+            }
+        }
+    }
+
+    /// `out_time_us` is `N/A` at first and may be negative, when a stream starts before zero.
+    fn take(&mut self, line: &str) {
+        match line.trim().split_once('=') {
+            Some(("out_time_us", micros)) => {
+                let micros = micros.parse::<f64>().ok().filter(|micros| micros.is_finite());
+                self.seconds = self.seconds.max(micros.unwrap_or(0.0) / 1e6);
+            }
+            Some(("progress", "end")) => self.ended = true,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read_across_pieces_and_time_never_runs_back() {
+        let mut reports = Reports::default();
+        reports.read(b"out_time_us=N/A\nprogress=continue\nout_time");
+        assert_eq!((reports.seconds, reports.ended), (0.0, false));
+        reports.read(b"_us=1500000\nout_time_us=-7\nprogress=en");
+        assert_eq!((reports.seconds, reports.ended), (1.5, false));
+        reports.read(b"d\n");
+        assert!(reports.ended);
+    }
+
+    #[test]
+    fn a_line_without_end_fills_no_memory() {
+        let mut reports = Reports::default();
+        reports.read(&vec![b'x'; 10 * MAX_LINE_BYTES]);
+        assert_eq!(reports.line.len(), MAX_LINE_BYTES);
+        reports.read(b"\nprogress=end\n");
+        assert!(reports.ended);
+    }
+}
