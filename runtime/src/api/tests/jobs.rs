@@ -161,7 +161,7 @@ async fn jobs_are_listed_newest_first_page_by_page() {
     for _ in 0..3 {
         made.insert(0, world.accepted().await);
     }
-    let page = |address: String| async {
+    let page = async |address: String| {
         let list: JobList = world.get(&address).await.json();
         (list.jobs.into_iter().map(|job| job.id).collect::<Vec<_>>(), list.next)
     };
