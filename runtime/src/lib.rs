@@ -3,8 +3,11 @@
 
 pub mod agents;
 pub mod api;
+pub mod app;
 pub mod broker;
 pub mod clock;
+pub mod config;
+pub mod data_dir;
 pub mod job;
 pub mod ledger;
 pub mod notify;

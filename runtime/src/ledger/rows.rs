@@ -1,5 +1,11 @@
 //! What goes into the ledger and what comes out of it. Shapes only: the rules are in [`crate::job`], the SQL beside.
 
+mod delivery;
+mod workers;
+
+pub use delivery::*;
+pub use workers::*;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -211,148 +217,6 @@ impl Ended {
     }
 }
 
-/// The right to write for one attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fence {
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: u32,
-    /// Who holds it.
-    pub worker: Uuid,
-}
-
-/// A delivery asks to run a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// The job.
-    pub job: JobId,
-    /// Whether nothing else runs in this worker: a suspect may be claimed.
-    pub alone: bool,
-}
-
-/// What a claim found.
-#[derive(Debug, Clone)]
-pub enum Claimed {
-    /// It is ours: run it.
-    Run(Box<Granted>),
-    /// It is settled; announce again, then ack.
-    Settled(Event),
-    /// It runs under a worker: ack.
-    Busy,
-    /// It backs off or is scheduled; the relay will publish it: ack.
-    NotDue,
-    /// It must run alone and this worker isn't.
-    Suspect,
-    /// The ledger has no such job.
-    Unknown,
-    /// Our own lease is over (or was, a moment ago): nothing was claimed; give the delivery back.
-    NoLease,
-}
-
-/// What a granted claim gives the worker.
-#[derive(Debug, Clone)]
-pub struct Granted {
-    /// The right to write.
-    pub fence: Fence,
-    /// Its kind, as the ledger has it.
-    pub kind: String,
-    /// Its payload, as the ledger has it.
-    pub payload: Box<RawValue>,
-    /// What an earlier attempt saved.
-    pub checkpoint: Option<Box<RawValue>>,
-    /// Failures charged before this attempt.
-    pub charged: u32,
-    /// Failures it may have.
-    pub max_attempts: u32,
-    /// This attempt's wall clock.
-    pub timeout: Duration,
-    /// The id that follows the request.
-    pub correlation_id: Option<String>,
-    /// When it was accepted.
-    pub created_at: Timestamp,
-}
-
-/// What is to be recorded of an attempt.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Of which attempt.
-    pub fence: Fence,
-    /// How it ended, for the history.
-    pub ended: Ended,
-    /// Where the job goes.
-    pub settle: Settle,
-}
-
-/// Where a job goes after an attempt.
-#[derive(Debug, Clone)]
-pub enum Settle {
-    /// Completed, with its output.
-    Complete {
-        /// The executor's output.
-        result: Box<RawValue>,
-        /// Its output files, published by this commit.
-        artifacts: Vec<Artifact>,
-    },
-    /// Pending, due after the wait; the failure is charged. Canceled instead if a cancel was asked for.
-    Retry {
-        /// The backoff.
-        wait: Duration,
-        /// The evidence.
-        error: ErrorReport,
-    },
-    /// Failed.
-    DeadLetter {
-        /// The evidence.
-        error: ErrorReport,
-    },
-    /// Canceled.
-    Cancel,
-    /// Pending and due now, uncharged. Canceled instead if a cancel was asked for.
-    HandBack,
-}
-
-/// What recording found.
-#[derive(Debug, Clone)]
-pub enum Recorded {
-    /// Done; announce this, then ack.
-    Done(Event),
-    /// This very attempt had settled it before (the reply was lost): announce again, then ack.
-    Before(Event),
-    /// The lease was lost; the outcome is dropped.
-    Fenced,
-}
-
-/// The answers of one round, in the order of its questions.
-#[derive(Debug, Default)]
-pub struct Round {
-    /// One for each claim.
-    pub claims: Vec<Claimed>,
-    /// One for each record.
-    pub records: Vec<Recorded>,
-}
-
-/// A job's transition, as it is announced. A repeat of the same transition is equal to it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// The job.
-    pub job: JobId,
-    /// Its kind.
-    pub kind: String,
-    /// Its version after the transition: the event's sequence number.
-    pub version: i64,
-    /// Where the job is now.
-    pub state: State,
-    /// Its last attempt.
-    pub attempt: u32,
-    /// Its last error, of a failed attempt or a dead letter.
-    pub error: Option<ErrorReport>,
-    /// The id that follows the request.
-    pub correlation_id: Option<String>,
-    /// When it happened.
-    pub at: Timestamp,
-}
-
 /// What a cancel found.
 #[derive(Debug, Clone)]
 pub enum Canceling {
@@ -403,74 +267,6 @@ pub struct Filter {
     pub before: Option<JobId>,
     /// At most so many.
     pub limit: usize,
-}
-
-/// A worker as it introduces itself.
-#[derive(Debug, Clone)]
-pub struct WorkerCard {
-    /// A new one at each start.
-    pub id: Uuid,
-    /// Its machine.
-    pub host: String,
-    /// What it runs.
-    pub kinds: Vec<String>,
-    /// How many attempts at once.
-    pub slots: u32,
-}
-
-/// A heartbeat.
-#[derive(Debug, Clone)]
-pub struct Beat {
-    /// Who.
-    pub worker: Uuid,
-    /// Slots in use.
-    pub busy: u32,
-    /// Everything it settled up to this moment of the ledger's clock is announced.
-    pub announced_to: Timestamp,
-    /// It takes no more jobs.
-    pub draining: bool,
-}
-
-/// What a heartbeat hears.
-#[derive(Debug, Clone)]
-pub struct BeatAnswer {
-    /// The ledger's clock.
-    pub now: Timestamp,
-    /// Its running jobs that are to be cancelled.
-    pub cancels: Vec<JobId>,
-}
-
-/// A worker as the ledger knows it.
-#[derive(Debug, Clone)]
-pub struct WorkerRow {
-    /// How it introduced itself.
-    pub card: WorkerCard,
-    /// Slots in use at its last heartbeat.
-    pub busy: u32,
-    /// It takes no more jobs.
-    pub draining: bool,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// When its lease ends.
-    pub lease_until: Timestamp,
-}
-
-/// Whose leases the rescuer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// Those that ran out.
-    Expired,
-    /// All: the caller knows that every worker is gone (the embedded default holds the data directory's lock).
-    Everyones,
-}
-
-/// A running job that was lost with its worker.
-#[derive(Debug, Clone)]
-pub struct Rescued {
-    /// The lost attempt.
-    pub fence: Fence,
-    /// Where the job is now: pending, canceled, or failed as poison.
-    pub state: State,
 }
 
 /// A kind as it is registered.

@@ -1,0 +1,251 @@
+//! Puts the rooms together: one ledger, one broker, one storage, and around them an API, a worker, or both. The only place where
+//! executors are named and where API and worker meet. It decides nothing about jobs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use longshore_executors::csv_import::{CsvImporter, Target};
+use longshore_executors::resize::Resizer;
+use longshore_executors::transcode::Transcoder;
+use longshore_sdk::{AnyExecutor, erase};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::agents::Agents;
+use crate::api::{self, Api};
+use crate::broker::Broker;
+use crate::broker::embedded::{self, Embedded};
+use crate::broker::rabbitmq::{self, RabbitMq};
+use crate::broker::topology::Topology;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::ledger::postgres::Postgres;
+use crate::ledger::sqlite::Sqlite;
+use crate::ledger::{Ledger, Whose};
+use crate::notify::feed::Feed;
+use crate::stop::Stop;
+use crate::storage::{Storage, StorageSettings};
+use crate::worker::registry::Registry;
+use crate::worker::{self, Setup};
+
+/// The executors of a process.
+pub type Executors = Vec<Arc<dyn AnyExecutor>>;
+
+/// What an API and a worker both need.
+struct Base {
+    ledger: Arc<dyn Ledger>,
+    heart_ledger: Arc<dyn Ledger>,
+    broker: Arc<dyn Broker>,
+    storage: Arc<Storage>,
+    registry: Arc<Registry>,
+    hints: Arc<Notify>,
+    scratch: PathBuf,
+    /// No other process has this ledger.
+    alone: bool,
+}
+
+/// The built-in executors. Without ffmpeg there is no `media.transcode`, and a warning says so.
+///
+/// # Errors
+/// When the database of `csv.import` cannot be read as a URL.
+pub async fn builtin_executors(config: &Config) -> anyhow::Result<Executors> {
+    let mut executors = vec![
+        erase(Resizer::new(config.resize.clone())),
+        erase(CsvImporter::new(import_target(config)?, config.csv_import.limits.clone())),
+    ];
+    match Transcoder::available(&config.transcode).await {
+        Some(version) => {
+            tracing::debug!(version, "ffmpeg is there");
+            executors.push(erase(Transcoder::new(config.transcode.clone())));
+        }
+        None => tracing::warn!("no ffmpeg: media.transcode is left out; install ffmpeg or set transcode.ffmpeg"),
+    }
+    Ok(executors)
+}
+
+/// `csv_import.database_url`, else the ledger's PostgreSQL (in a schema of its own), else a file in the data directory.
+fn import_target(config: &Config) -> anyhow::Result<Target> {
+    let Some(url) = config.csv_import.database_url.as_ref().or(config.database.url.as_ref()) else {
+        return Ok(Target::sqlite(config.data_dir.join("imports.db")));
+    };
+    let parsed = url.parse().context("csv_import.database_url is no PostgreSQL URL")?;
+    Ok(Target::Postgres { config: Box::new(parsed), schema: config.csv_import.schema.clone() })
+}
+
+/// API and worker in one process, on SQLite and the embedded broker, in `config.data_dir`. Returns once `stop` is asked and
+/// everything has drained.
+///
+/// # Errors
+/// When the data directory is in use, or the address is taken.
+pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+    let place = DataDir::lock(&config.data_dir)?;
+    let registry = Arc::new(Registry::new(executors)?.only(&config.worker.kinds)?);
+    let file = place.path().join("ledger.db");
+    let base = Base {
+        ledger: Arc::new(Sqlite::open(&file)?),
+        heart_ledger: Arc::new(Sqlite::open(&file)?),
+        broker: Embedded::new(embedded::Limits::default()),
+        storage: Arc::new(Storage::open(storage_settings(config, Some(place.path())))?),
+        registry,
+        hints: Arc::default(),
+        scratch: scratch(place.path())?,
+        alone: true,
+    };
+    base.ledger.migrate().await?;
+    // The lock says that every earlier worker is gone: its jobs are ready at once, not after a lease.
+    base.ledger.rescue(config.agents.crash_limit, Whose::Everyones).await?;
+    let listener = listen(config).await?;
+    base.ledger.register_kinds(&base.registry.cards()).await?;
+    base.start_agents(config, &stop);
+    let served = Stop::new(); // the API goes on while the worker drains
+    let api = base.serve(config, listener, &served);
+    tokio::select! {
+        () = worker::run(base.setup(config), stop.clone()) => {}
+        ended = api => ended?,
+    }
+    base.end(&served, &stop).await;
+    drop(place);
+    Ok(())
+}
+
+/// The HTTP API and the agents, on PostgreSQL and RabbitMQ.
+///
+/// # Errors
+/// When a URL cannot be used or the address is taken. A server that is down is no error: readiness shows it.
+pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+    let base = Base::of_servers(config, Registry::new(executors)?)?;
+    let listener = listen(config).await?;
+    base.announce_kinds(&stop).await;
+    base.start_agents(config, &stop);
+    base.serve(config, listener, &stop).await?;
+    base.end(&stop, &stop).await;
+    Ok(())
+}
+
+/// A worker and the agents, on PostgreSQL and RabbitMQ.
+///
+/// # Errors
+/// When a URL cannot be used, or a kind has no executor here.
+pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+    let base = Base::of_servers(config, Registry::new(executors)?.only(&config.worker.kinds)?)?;
+    base.announce_kinds(&stop).await;
+    base.start_agents(config, &stop);
+    worker::run(base.setup(config), stop.clone()).await;
+    base.end(&stop, &stop).await;
+    Ok(())
+}
+
+/// Brings the schema of the PostgreSQL ledger up to date.
+///
+/// # Errors
+/// When it does not answer, or is newer than this program.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    Ok(postgres(config, 1)?.migrate().await?)
+}
+
+impl Base {
+    fn of_servers(config: &Config, registry: Registry) -> anyhow::Result<Self> {
+        let mut settings = rabbitmq::Settings::new(&config.broker.urls)?;
+        settings.topology = Topology::under(&config.broker.prefix)?;
+        Ok(Self {
+            ledger: Arc::new(postgres(config, config.database.connections)?),
+            heart_ledger: Arc::new(postgres(config, 1)?),
+            broker: RabbitMq::connect(settings),
+            storage: Arc::new(Storage::open(storage_settings(config, None))?),
+            registry: Arc::new(registry),
+            hints: Arc::default(),
+            scratch: scratch(&config.data_dir)?,
+            alone: false,
+        })
+    }
+
+    /// Enters the kinds, when the ledger is there and has its schema.
+    async fn announce_kinds(&self, stop: &Stop) {
+        while !stop.is_asked() {
+            match self.ledger.register_kinds(&self.registry.cards()).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "the ledger is not ready (has `longshore migrate` run?); waiting"),
+            }
+            stop.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn start_agents(&self, config: &Config, stop: &Stop) {
+        let agents = Agents {
+            ledger: Arc::clone(&self.ledger),
+            broker: Arc::clone(&self.broker),
+            // Alone in its data directory, a process takes the role from the one before it at once.
+            holder: if self.alone { Uuid::nil() } else { Uuid::now_v7() },
+            lease: config.worker.limits.lease,
+            crash_limit: config.agents.crash_limit,
+            alone: self.alone,
+            hints: Arc::clone(&self.hints),
+        };
+        agents.start(stop);
+    }
+
+    async fn serve(&self, config: &Config, listener: TcpListener, stop: &Stop) -> anyhow::Result<()> {
+        let feed = Feed::start(stop, Arc::clone(&self.broker));
+        let (ledger, broker) = (Arc::clone(&self.ledger), Arc::clone(&self.broker));
+        let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone());
+        tracing::info!(address = %listener.local_addr()?, "serving");
+        Ok(api::serve(listener, api::router(Arc::new(api)), stop.token()).await?)
+    }
+
+    fn setup(&self, config: &Config) -> Setup {
+        Setup {
+            settings: config.worker.limits.clone(),
+            ledger: Arc::clone(&self.ledger),
+            heart_ledger: Arc::clone(&self.heart_ledger),
+            broker: Arc::clone(&self.broker),
+            storage: Arc::clone(&self.storage),
+            registry: Arc::clone(&self.registry),
+            host: host_name(),
+            scratch: self.scratch.clone(),
+            hints: Arc::clone(&self.hints),
+        }
+    }
+
+    async fn end(&self, served: &Stop, stop: &Stop) {
+        served.ask();
+        stop.ask();
+        stop.finished(END_WITHIN).await;
+        self.broker.close().await;
+    }
+}
+
+/// How long the loops may take to notice the end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
+    let url = config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
+    Ok(Postgres::connect(url, connections)?)
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(config.listen).await;
+    listener.with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))
+}
+
+/// The storage's own settings, with a directory under the data directory where none is named.
+fn storage_settings(config: &Config, place: Option<&Path>) -> StorageSettings {
+    let mut settings = config.storage.clone();
+    if settings.location == StorageSettings::default().location {
+        settings.location = place.unwrap_or(&config.data_dir).join("storage").to_string_lossy().into_owned();
+    }
+    settings
+}
+
+/// Scratch of attempts, emptied at start: nothing in it outlives its attempt.
+fn scratch(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let place = data_dir.join("scratch").join(std::process::id().to_string());
+    std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    Ok(place)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

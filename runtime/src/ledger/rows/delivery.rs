@@ -1,0 +1,154 @@
+//! What one delivery asks of the ledger and hears: the claim, the record, and the event to announce.
+//! Shapes only; the conditions are in the ledgers' SQL.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use longshore_sdk::{Artifact, ErrorReport, JobId};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Ended;
+use crate::job::state::State;
+
+/// The right to write for one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Who holds it.
+    pub worker: Uuid,
+}
+
+/// A delivery asks to run a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// Whether nothing else runs in this worker: a suspect may be claimed.
+    pub alone: bool,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone)]
+pub enum Claimed {
+    /// It is ours: run it.
+    Run(Box<Granted>),
+    /// It is settled; announce again, then ack.
+    Settled(Event),
+    /// It runs under a worker: ack.
+    Busy,
+    /// It backs off or is scheduled; the relay will publish it: ack.
+    NotDue,
+    /// It must run alone and this worker isn't.
+    Suspect,
+    /// The ledger has no such job.
+    Unknown,
+    /// Our own lease is over (or was, a moment ago): nothing was claimed; give the delivery back.
+    NoLease,
+}
+
+/// What a granted claim gives the worker.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// The right to write.
+    pub fence: Fence,
+    /// Its kind, as the ledger has it.
+    pub kind: String,
+    /// Its payload, as the ledger has it.
+    pub payload: Box<RawValue>,
+    /// What an earlier attempt saved.
+    pub checkpoint: Option<Box<RawValue>>,
+    /// Failures charged before this attempt.
+    pub charged: u32,
+    /// Failures it may have.
+    pub max_attempts: u32,
+    /// This attempt's wall clock.
+    pub timeout: Duration,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// What is to be recorded of an attempt.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Of which attempt.
+    pub fence: Fence,
+    /// How it ended, for the history.
+    pub ended: Ended,
+    /// Where the job goes.
+    pub settle: Settle,
+}
+
+/// Where a job goes after an attempt.
+#[derive(Debug, Clone)]
+pub enum Settle {
+    /// Completed, with its output.
+    Complete {
+        /// The executor's output.
+        result: Box<RawValue>,
+        /// Its output files, published by this commit.
+        artifacts: Vec<Artifact>,
+    },
+    /// Pending, due after the wait; the failure is charged. Canceled instead if a cancel was asked for.
+    Retry {
+        /// The backoff.
+        wait: Duration,
+        /// The evidence.
+        error: ErrorReport,
+    },
+    /// Failed.
+    DeadLetter {
+        /// The evidence.
+        error: ErrorReport,
+    },
+    /// Canceled.
+    Cancel,
+    /// Pending and due now, uncharged. Canceled instead if a cancel was asked for.
+    HandBack,
+}
+
+/// What recording found.
+#[derive(Debug, Clone)]
+pub enum Recorded {
+    /// Done; announce this, then ack.
+    Done(Event),
+    /// This very attempt had settled it before (the reply was lost): announce again, then ack.
+    Before(Event),
+    /// The lease was lost; the outcome is dropped.
+    Fenced,
+}
+
+/// The answers of one round, in the order of its questions.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// One for each claim.
+    pub claims: Vec<Claimed>,
+    /// One for each record.
+    pub records: Vec<Recorded>,
+}
+
+/// A job's transition, as it is announced. A repeat of the same transition is equal to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its version after the transition: the event's sequence number.
+    pub version: i64,
+    /// Where the job is now.
+    pub state: State,
+    /// Its last attempt.
+    pub attempt: u32,
+    /// Its last error, of a failed attempt or a dead letter.
+    pub error: Option<ErrorReport>,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
