@@ -135,10 +135,7 @@ impl Api {
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
-    async fn to_the_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Answer<T>> + Send + 'static,
-    ) -> Answer<T> {
+    async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = Answer<T>> + Send + 'static) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
         // Nobody may be left to take the reply; the work is done all the same.
         let work = async move { drop(reply.send(work.await)) };

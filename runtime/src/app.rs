@@ -221,7 +221,8 @@ impl Base {
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
-    let url = config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
+    let url =
+        config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
     Ok(Postgres::connect(url, connections)?)
 }
 

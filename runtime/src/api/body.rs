@@ -116,7 +116,9 @@ fn refuse(error: &serde_json::Error, pointer: Option<String>) -> Refusal {
         (serde_json::error::Category::Data, Some(pointer)) => {
             Refusal::of_field(Fault::Invalid, pointer, format!("is wrong: {error}"))
         }
-        (serde_json::error::Category::Data, None) => Refusal::new(Fault::Invalid, format!("the body is wrong: {error}")),
+        (serde_json::error::Category::Data, None) => {
+            Refusal::new(Fault::Invalid, format!("the body is wrong: {error}"))
+        }
         _ => Refusal::new(Fault::Malformed, format!("the body is no JSON: {error}")),
     }
 }
@@ -154,7 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_with_its_line_and_column() {
-        for (body, place) in [("{\n  \"kind\": }", "line 2 column 11"), ("", "line 1 column 0"), ("{", "line 1 column 1")] {
+        for (body, place) in
+            [("{\n  \"kind\": }", "line 2 column 11"), ("", "line 1 column 0"), ("{", "line 1 column 1")]
+        {
             let refusal = refused(body);
             assert_eq!(refusal.fault(), Fault::Malformed, "{body}");
             assert!(refusal.problem().detail.contains(place), "{}", refusal.problem().detail);

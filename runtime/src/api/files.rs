@@ -21,12 +21,7 @@ use crate::storage::{StorageError, Stored};
 const MAX_NAME_BYTES: usize = 255;
 const MAX_TYPE_BYTES: usize = 255;
 
-pub(super) async fn upload(
-    State(api): State<Arc<Api>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer<Response> {
+pub(super) async fn upload(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer<Response> {
     let name = name(&uri)?;
     check_encoding(&headers)?;
     check_length(&headers, api.settings.max_upload_bytes)?;

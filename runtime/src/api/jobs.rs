@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn a_listing_that_cannot_be_made_names_the_parameter() {
-        for (query, name) in [("limit=0", "limit"), ("limit=201", "limit"), ("state=dead", "state"), ("before=x", "before")] {
+        for (query, name) in
+            [("limit=0", "limit"), ("limit=201", "limit"), ("state=dead", "state"), ("before=x", "before")]
+        {
             assert_eq!(asked(query).unwrap_err().problem().errors[0].pointer, name);
         }
     }

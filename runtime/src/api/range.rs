@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_or_is_no_single_range_means_the_whole_file() {
-        for odd in ["", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "bytes=0-1,3-4", "bytes=+1-2", "items=0-1"]
+        for odd in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "bytes=0-1,3-4", "bytes=+1-2", "items=0-1"]
         {
             assert_eq!(of_ten(odd), Part::Whole, "{odd:?}");
         }

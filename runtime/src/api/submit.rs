@@ -26,8 +26,7 @@ use crate::ledger::{Job, LedgerError, NewJob, Priority, RunAt};
 pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
     let fresh_id = request_id(&headers)?;
     let settings = &api.settings;
-    let mut request: SubmitRequest =
-        body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
+    let mut request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
     request.correlation_id.get_or_insert(fresh_id);
     let known = api.schemas.get(&request.kind, api.ledger.as_ref()).await?;
     let job = new_job(request, &known, settings)?;
@@ -60,14 +59,16 @@ async fn accept(api: &Api, job: NewJob) -> Answer<Job> {
 
 /// A repeat finds the row of the first try if that was committed and only its reply was lost.
 async fn insert(api: &Api, job: NewJob) -> Answer<Job> {
-    let answer = match api.ask(api.submits.ask(job.clone())).await {
-        Err(LedgerError::Unavailable(error)) => {
-            tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
-            api.ask(api.submits.ask(job)).await
+    let twice = async {
+        match api.submits.ask(job.clone()).await {
+            Err(LedgerError::Unavailable(error)) => {
+                tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
+                api.submits.ask(job).await
+            }
+            answer => answer,
         }
-        answer => answer,
     };
-    Ok(answer?.job)
+    Ok(api.ask(twice).await?.job)
 }
 
 async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
@@ -124,7 +125,11 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
         max_attempts: request.max_attempts.unwrap_or(policy.max_attempts),
         timeout: request.timeout_seconds.map_or(policy.timeout, Duration::from_secs_f64),
         run_at: run_at(request.run_at, request.delay_seconds),
-        metadata: request.metadata.map(|notes| serde_json::value::to_raw_value(&notes)).transpose().map_err(Refusal::internal)?,
+        metadata: request
+            .metadata
+            .map(|notes| serde_json::value::to_raw_value(&notes))
+            .transpose()
+            .map_err(Refusal::internal)?,
         correlation_id: request.correlation_id,
     })
 }

@@ -33,7 +33,10 @@ pub(super) fn job(job: &Job, attempts: &[Attempt], now: Timestamp) -> JobView {
         error: job.error.clone().filter(|_| settled_or_waiting),
         artifacts: if completed { artifacts(job) } else { Vec::new() },
         attempts: attempts.iter().filter(|attempt| is_history(job, attempt)).map(ended).chain(running(job)).collect(),
-        metadata: job.metadata.as_ref().map_or_else(Map::new, |raw| serde_json::from_str(raw.get()).unwrap_or_default()),
+        metadata: job
+            .metadata
+            .as_ref()
+            .map_or_else(Map::new, |raw| serde_json::from_str(raw.get()).unwrap_or_default()),
         correlation_id: job.correlation_id.clone(),
         created_at: job.created_at,
         due_at: job.due_at.filter(|_| state == JobState::Pending),

@@ -95,7 +95,7 @@ impl Feed {
     }
 
     fn wake_all(&self) {
-        self.inner.locked().for_each(|shard| shard.values().for_each(|sender| drop(sender.send_replace(()))));
+        self.inner.locked().for_each(|shard| shard.values().for_each(|sender| sender.send_replace(())));
     }
 }
 

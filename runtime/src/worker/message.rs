@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_foreign_producers_own_id_is_the_same_job_each_time() {
-        let read = |id| read(&delivery(Some("application/json; charset=utf-8"), Some(id), b"{\"n\":1}")).unwrap();
+        let read = |id: &str| read(&delivery(Some("application/json; charset=utf-8"), Some(id), b"{\"n\":1}")).unwrap();
         assert_eq!(read("order-7").job, read("order-7").job);
         assert_ne!(read("order-7").job, read("order-8").job);
         let uuid = JobId::fresh();
