@@ -1,5 +1,7 @@
-//! One contract per seam, and every implementation passes all of it.
+//! One contract per seam, told once and run against every implementation: nothing is skipped for anyone.
 //!
-//! Nothing here looks behind a trait: what a caller cannot see is not part of a contract.
+//! Nothing here looks behind a trait: what a caller cannot see is not part of a contract. How a seam behaves when its server is
+//! harmed is told in `failures`.
 
+mod broker;
 mod ledger;

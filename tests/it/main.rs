@@ -3,6 +3,7 @@
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
 mod contract;
+mod failures;
 mod media;
 mod tidy;
 mod world;

@@ -248,3 +248,75 @@ impl Broker for Embedded {
         self.closing.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Lane;
+    use longshore_sdk::JobId;
+
+    fn job() -> JobMessage {
+        JobMessage { job: JobId::fresh(), kind: "demo".into(), lane: Lane::Normal, correlation_id: None }
+    }
+
+    #[tokio::test]
+    async fn an_unkind_broker_delivers_some_twice() {
+        let broker = Embedded::unkind(Limits::default(), 1);
+        for _ in 0..9 {
+            broker.publish(&job()).await.unwrap();
+        }
+        assert_eq!(broker.depth("demo").await.unwrap().unwrap().ready, 12, "every third of nine comes twice");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_until_there_is_room() {
+        let broker = Embedded::new(Limits { ready_per_kind: 2, ..Limits::default() });
+        for _ in 0..2 {
+            broker.publish(&job()).await.unwrap();
+        }
+        assert!(matches!(broker.publish(&job()).await, Err(BrokerError::Unavailable(_))));
+        let mut consumer = broker.consume("demo", 1).await.unwrap();
+        consumer.next().await.unwrap().ack();
+        broker.publish(&job()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_returned_keeps_its_place() {
+        let broker = Embedded::new(Limits::default());
+        let mut consumer = broker.consume("demo", 1).await.unwrap();
+        for _ in 0..3 {
+            broker.publish(&job()).await.unwrap();
+        }
+        let first = consumer.next().await.unwrap();
+        let id = first.message_id.clone();
+        drop(first);
+        assert_eq!(consumer.next().await.unwrap().message_id, id);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_too_many_buried_is_forgotten() {
+        let broker = Embedded::new(Limits { buried: 2, ..Limits::default() });
+        let mut consumer = broker.consume("demo", 1).await.unwrap();
+        broker.publish(&job()).await.unwrap();
+        let unread = consumer.next().await.unwrap();
+        for reason in ["a", "b", "c"] {
+            broker.bury(&unread, reason).await.unwrap();
+        }
+        let reasons: Vec<String> = broker.buried().into_iter().map(|buried| buried.reason).collect();
+        assert_eq!(reasons, ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_listener_too_slow_hears_of_a_gap() {
+        let broker = Embedded::new(Limits { feed: 2, ..Limits::default() });
+        let mut feed = broker.told().await.unwrap();
+        for _ in 0..20 {
+            broker.tell(&Control::Wake).await.unwrap();
+        }
+        let mut heard = Vec::new();
+        while !heard.contains(&Heard::Gap) {
+            heard.push(feed.recv().await.unwrap());
+        }
+        assert!(heard.len() <= 4, "{heard:?}");
+    }
+}

@@ -12,6 +12,10 @@ pub const DEFAULT_PREFIX: &str = "longshore";
 pub const MAX_PREFIX_BYTES: usize = 64;
 /// AMQP's limit on names and keys; clients panic or close the connection past it.
 pub const MAX_NAME_BYTES: usize = 255;
+/// Redeliveries after which the broker would bury a job: never, in effect. It must be said, because 4.0 and later bury
+/// after 20 unless told otherwise, and it can't be said as their `-1`: 3.10 takes that for a limit and buries at the first
+/// return (measured). Attempts are counted in the ledger; the broker's count would bury a poison job's innocent neighbours.
+pub const DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// A feed nobody reads keeps so many messages at the server, then drops the oldest.
 pub const FEED_MAX_LENGTH: i64 = 10_000;
 
@@ -75,15 +79,6 @@ pub struct Queue {
     pub lasting: bool,
 }
 
-/// Whether to say that redeliveries are not to be counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryLimit {
-    /// 4.0 and later drop a message after 20 redeliveries unless told otherwise, and `-1` is how they are told.
-    Lifted,
-    /// Earlier servers count nothing by default and refuse `-1`.
-    Unsaid,
-}
-
 impl Default for Topology {
     fn default() -> Self {
         Self { prefix: DEFAULT_PREFIX.to_owned() }
@@ -139,20 +134,17 @@ impl Topology {
     ///
     /// # Errors
     /// [`BrokerError::Unroutable`] if the kind is empty or too long to name a queue.
-    pub fn job_queue(&self, kind: &str, limit: DeliveryLimit) -> Result<Queue, BrokerError> {
+    pub fn job_queue(&self, kind: &str) -> Result<Queue, BrokerError> {
         let name = self.job_queue_name(kind)?;
-        let mut arguments = vec![
+        let arguments = vec![
             // Replicated, and the only type whose dead-lettering loses nothing when the broker is killed.
             ("x-queue-type", Value::Text("quorum".into())),
             ("x-dead-letter-exchange", Value::Text(self.dead().name)),
             ("x-dead-letter-strategy", Value::Text("at-least-once".into())),
             // At-least-once dead-lettering demands it: a full queue refuses, it doesn't drop.
             ("x-overflow", Value::Text("reject-publish".into())),
+            ("x-delivery-limit", Value::Number(DELIVERY_LIMIT)),
         ];
-        if limit == DeliveryLimit::Lifted {
-            // Attempts are counted in the ledger; the broker's count would bury the innocent neighbours of a poison job.
-            arguments.push(("x-delivery-limit", Value::Number(-1)));
-        }
         Ok(Queue { name, arguments, exchange: self.jobs().name, key: self.job_key(kind, Lane::Normal), lasting: true })
     }
 
@@ -232,17 +224,11 @@ mod tests {
 
     #[test]
     fn a_job_queue_never_drops_what_it_cannot_keep() {
-        let queue = Topology::default().job_queue("demo", DeliveryLimit::Unsaid).unwrap();
+        let queue = Topology::default().job_queue("demo").unwrap();
         let says = |name, value: &str| queue.arguments.contains(&(name, Value::Text(value.into())));
         assert!(says("x-queue-type", "quorum") && says("x-overflow", "reject-publish"));
         assert!(says("x-dead-letter-exchange", "longshore.dead") && says("x-dead-letter-strategy", "at-least-once"));
-        assert!(!queue.arguments.iter().any(|(name, _)| *name == "x-delivery-limit"));
-    }
-
-    #[test]
-    fn a_lifted_limit_is_minus_one() {
-        let queue = Topology::default().job_queue("demo", DeliveryLimit::Lifted).unwrap();
-        assert!(queue.arguments.contains(&("x-delivery-limit", Value::Number(-1))));
+        assert!(queue.arguments.contains(&("x-delivery-limit", Value::Number(DELIVERY_LIMIT))));
     }
 
     #[test]
@@ -250,7 +236,7 @@ mod tests {
         let room = MAX_NAME_BYTES - "longshore.jobs.".len();
         assert!(Topology::default().job_queue_name(&"k".repeat(room)).is_ok());
         for bad in [String::new(), "k".repeat(room + 1)] {
-            let refused = Topology::default().job_queue(&bad, DeliveryLimit::Unsaid);
+            let refused = Topology::default().job_queue(&bad);
             assert!(matches!(refused, Err(BrokerError::Unroutable(_))));
         }
     }
@@ -258,7 +244,7 @@ mod tests {
     #[test]
     fn every_lane_leads_to_the_queue_that_workers_read() {
         let ours = Topology::default();
-        let queue = ours.job_queue("demo", DeliveryLimit::Unsaid).unwrap();
+        let queue = ours.job_queue("demo").unwrap();
         for lane in [Lane::High, Lane::Normal, Lane::Low] {
             assert_eq!(ours.job_key("demo", lane), queue.key);
         }

@@ -1,5 +1,6 @@
 //! One kind's queue in memory: who waits, who takes, what is in whose hands.
-//! It holds no lock and awaits nothing: its callers do. What is returned goes to the tail, as on a quorum queue (measured).
+//! It holds no lock and awaits nothing: its callers do. What is returned goes back to
+//! its old place, as on a quorum queue that has a delivery limit (measured).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,6 +12,8 @@ use crate::broker::{BrokerError, Delivery, Depth, JobMessage, Settlement};
 /// A message as it waits.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
+    /// Its place in the order of arrival.
+    place: u64,
     kind: String,
     id: String,
     body: Bytes,
@@ -26,6 +29,7 @@ pub(super) struct Queue {
     /// What consumers hold, also those that are gone but have not settled it.
     in_hand: HashMap<(u64, u64), Message>,
     joined: u64,
+    arrived: u64,
 }
 
 /// A consumer. The one at the front of the line is next.
@@ -42,7 +46,7 @@ struct Taker {
 impl Message {
     pub(super) fn of(job: &JobMessage) -> Result<Self, BrokerError> {
         let (kind, correlation_id) = (job.kind.clone(), job.correlation_id.clone());
-        Ok(Self { kind, id: job.job.to_string(), body: job.body()?, correlation_id, redelivered: false })
+        Ok(Self { place: 0, kind, id: job.job.to_string(), body: job.body()?, correlation_id, redelivered: false })
     }
 }
 
@@ -57,7 +61,8 @@ impl Queue {
 
     /// Another message at the tail.
     pub(super) fn put(&mut self, message: Message) {
-        self.ready.push_back(message);
+        self.arrived += 1;
+        self.ready.push_back(Message { place: self.arrived, ..message });
         self.hand_out();
     }
 
@@ -87,7 +92,8 @@ impl Queue {
             let Some(message) = self.in_hand.remove(&(consumer, tag)) else { continue };
             settled += 1;
             if let Settlement::Return(_) = settlement {
-                self.ready.push_back(Message { redelivered: true, ..message });
+                let at = self.ready.partition_point(|waiting| waiting.place < message.place);
+                self.ready.insert(at, Message { redelivered: true, ..message });
             }
         }
         if let Some(taker) = self.consumers.iter_mut().find(|taker| taker.id == consumer) {

@@ -1,10 +1,9 @@
 //! The topology carried to a server: exchanges, queues, bindings.
 //! It deletes nothing and changes nothing that is there; a queue that exists with other arguments is an error that names
-//! them. A refusal closes the channel it came on, so that every try gets its own. Read `topology.rs` for what is declared.
+//! them. A refusal closes the channel it came on, so nobody's is used but its own. Read `topology.rs` for what is declared.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -12,29 +11,25 @@ use lapin::{Channel, ErrorKind, ExchangeKind};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::broker::link::{Link, unavailable};
-use crate::broker::topology::{Arguments, DeliveryLimit, Exchange, Queue, Spread, Topology, Value};
+use crate::broker::link::Link;
+use crate::broker::topology::{Arguments, Exchange, Queue, Spread, Topology, Value};
 use crate::broker::{BrokerError, Depth};
 
 /// AMQP's code for a missing queue or exchange.
 const NOT_FOUND: u16 = 404;
-/// AMQP's code for arguments it does not know or that differ from those of the queue.
-const PRECONDITION_FAILED: u16 = 406;
 
 /// Makes sure that what is to be used exists.
 #[derive(Debug, Clone)]
 pub(super) struct Declarer {
     link: Link,
     topology: Topology,
-    /// The connection on which a lifted delivery limit was refused: its server is older than 4.0, so don't ask it again.
-    unsaid_on: Arc<AtomicU64>,
     /// When the last declaration of a kind began.
     began: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Declarer {
     pub(super) fn new(link: Link, topology: Topology) -> Self {
-        Self { link, topology, unsaid_on: Arc::default(), began: Arc::default() }
+        Self { link, topology, began: Arc::default() }
     }
 
     /// The exchanges, and the queue of the dead.
@@ -60,21 +55,11 @@ impl Declarer {
         Ok(())
     }
 
-    /// The server's version isn't asked but its opinion: what it refuses as an argument it is too old for.
     async fn kind_now(&self, kind: &str) -> Result<(), BrokerError> {
-        let lifted = self.topology.job_queue(kind, DeliveryLimit::Lifted)?;
-        let unsaid = self.topology.job_queue(kind, DeliveryLimit::Unsaid)?;
+        let queue = self.topology.job_queue(kind)?;
         self.base().await?;
-        let (generation, channel) = self.link.channel().await?;
-        if self.unsaid_on.load(Ordering::Relaxed) != generation {
-            match self.queue(&channel, &lifted).await? {
-                Ok(()) => return Ok(()),
-                Err(refusal) => tracing::debug!(%refusal, "declaring without a delivery limit"),
-            }
-            self.unsaid_on.store(generation, Ordering::Relaxed);
-        }
         let (_, channel) = self.link.channel().await?;
-        self.queue(&channel, &unsaid).await?.map_err(unavailable)
+        self.link.within("declaring a queue", declare_queue(&channel, &queue)).await
     }
 
     /// The state of a kind's queue, `None` if it is missing. A missing queue costs the channel.
@@ -84,23 +69,12 @@ impl Declarer {
         let asked = async {
             match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
                 Ok(queue) => Ok(Some(queue)),
-                Err(error) if refused(&error, NOT_FOUND) => Ok(None),
+                Err(error) if is_missing(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
         let queue = self.link.within("asking for a queue's depth", asked).await?;
         Ok(queue.map(|queue| Depth { ready: queue.message_count().into(), consumers: queue.consumer_count().into() }))
-    }
-
-    /// The inner error is the server's opinion of the arguments, the outer one that of the world.
-    async fn queue(&self, channel: &Channel, queue: &Queue) -> Result<Result<(), lapin::Error>, BrokerError> {
-        let asked = async {
-            match declare_queue(channel, queue).await {
-                Err(error) if refused(&error, PRECONDITION_FAILED) => Ok(Err(error)),
-                other => other.map(Ok),
-            }
-        };
-        self.link.within("declaring a queue", asked).await
     }
 }
 
@@ -140,6 +114,6 @@ pub(super) fn table(arguments: &Arguments) -> FieldTable {
     table
 }
 
-fn refused(error: &lapin::Error, code: u16) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(refusal) if refusal.get_id() == code)
+fn is_missing(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(refusal) if refusal.get_id() == NOT_FOUND)
 }
