@@ -2,8 +2,7 @@
 //! ARCHITECTURE.md is this file's, held by a test. Why a move is made is decided in [`super::verdict`].
 
 /// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Accepted, and waiting: queued, scheduled, or backing off.
     Pending,

@@ -1,0 +1,87 @@
+//! Inputs over HTTP, from a real server on the loopback.
+
+use axum::response::Redirect;
+use axum::routing::get;
+use longshore_sdk::ErrorReport;
+
+use super::*;
+use crate::stop::Stop;
+
+struct Server {
+    url: String,
+    scratch: tempfile::TempDir,
+    settings: StorageSettings,
+}
+
+async fn server() -> Server {
+    let router = axum::Router::new()
+        .route("/ten", get(|| async { "0123456789" }))
+        .route("/endless", get(|| async { axum::body::Body::from_stream(endless()) }))
+        .route("/moved", get(|| async { Redirect::temporary("/ten") }))
+        .route("/ill", get(|| async { StatusCode::BAD_GATEWAY }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    Stop::new().spawn("server", async move { drop(axum::serve(listener, router).await) });
+    let settings = StorageSettings { allow_private_addresses: true, max_input_bytes: 10, ..StorageSettings::default() };
+    Server { url, scratch: tempfile::tempdir().unwrap(), settings }
+}
+
+fn endless() -> impl futures_util::Stream<Item = std::result::Result<&'static str, std::io::Error>> {
+    futures_util::stream::repeat_with(|| Ok("0123"))
+}
+
+impl Server {
+    async fn fetch(&self, path: &str) -> Result<Input> {
+        let url = format!("{}{path}", self.url).parse().unwrap();
+        fetch(&self.settings, &url, &self.scratch.path().join("input")).await
+    }
+
+    async fn fatal(&self, path: &str) -> ErrorReport {
+        match self.fetch(path).await {
+            Err(Failure::Fatal(report)) => report,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_input_is_fetched_to_the_scratch_directory() {
+    let input = server().await.fetch("/ten").await.unwrap();
+    assert_eq!(input.bytes, 10);
+}
+
+#[tokio::test]
+async fn a_larger_input_is_refused_whether_its_length_is_told_or_not() {
+    let mut server = server().await;
+    assert_eq!(server.fatal("/endless").await.code, "source_too_large");
+    server.settings.max_input_bytes = 9;
+    assert_eq!(server.fatal("/ten").await.code, "source_too_large");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_a_missing_file_is_not_waited_for() {
+    let server = server().await;
+    assert_eq!(server.fatal("/moved").await.code, "source_forbidden");
+    assert_eq!(server.fatal("/none").await.code, "source_missing");
+}
+
+#[tokio::test]
+async fn a_server_that_is_ill_or_gone_is_worth_another_attempt() {
+    let server = server().await;
+    assert!(matches!(server.fetch("/ill").await, Err(Failure::Retry { .. })));
+    let gone = "http://127.0.0.1:1/".parse().unwrap();
+    let answer = fetch(&server.settings, &gone, &server.scratch.path().join("gone")).await;
+    assert!(matches!(answer, Err(Failure::Retry { .. })));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_not_public_is_refused_however_it_is_written() {
+    let mut server = server().await;
+    server.settings.allow_private_addresses = false;
+    assert_eq!(server.fatal("/ten").await.code, "source_forbidden");
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    for host in ["localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "017700000001"] {
+        server.url = format!("http://{host}:{port}");
+        assert_eq!(server.fatal("/ten").await.code, "source_forbidden", "{host}");
+    }
+}
