@@ -47,6 +47,10 @@ history as ( \
     select id, attempt, $1, ended, error, started_at from moved on conflict do nothing) \
 select * from moved";
 
+/// The sorted ids must also be locked in that order, or two workers that hold the same deliveries deadlock (seen on a small
+/// table, where one connection's plan scanned the table and another's looked up the ids). So each id is looked up.
+const BEGIN: &str = "begin; set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off";
+
 impl Postgres {
     pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
         let client = self.client().await?;
@@ -58,7 +62,7 @@ impl Postgres {
         // The four are sent in this order because they are polled in it; a failure of one aborts the transaction, and the
         // commit then rolls back.
         let (_, moved, granted, _) = try_join4(
-            client.batch_execute("begin"),
+            client.batch_execute(BEGIN),
             async { if records.is_empty() { Ok(vec![]) } else { client.query(&record, &record_params).await } },
             async { if claims.is_empty() { Ok(vec![]) } else { client.query(&claim, &claim_params).await } },
             client.batch_execute("commit"),
