@@ -119,7 +119,11 @@ impl Postgres {
         let answers = records.iter().map(|record| {
             let key = (record.fence.job, record.fence.attempt);
             match done.remove(&key) {
-                Some(event) => Recorded::Done(event),
+                Some(event) => {
+                    // A second record of the same attempt in this round comes after the first.
+                    before.insert(key, event.clone());
+                    Recorded::Done(event)
+                }
                 None => before.remove(&key).map_or(Recorded::Fenced, Recorded::Before),
             }
         });
@@ -131,7 +135,7 @@ impl Postgres {
     async fn settled_before(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<(JobId, u32), Event>> {
         let sql = format!(
             "select {EVENT} from jobs where id = any($1) and \
-             (state = 0 and worker is null or state > 1 and worker = $2)"
+             (state = 0 and attempt > 0 or state > 1 and worker = $2)"
         );
         let rows = self.query(&sql, &[&missing, &worker]).await?;
         Ok(rows.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect())
