@@ -108,7 +108,7 @@ impl Postgres {
     pub(super) async fn write_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
         let sql = "update jobs j set progress = v.progress::json from unnest($2::uuid[], $3::int[], $4::text[]) \
              as v(id, attempt, progress) where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1";
-        let mut sorted: Vec<_> = progress.iter().collect();
+        let mut sorted: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).collect();
         sorted.sort_unstable_by_key(|(fence, _)| fence.job);
         let jobs: Vec<Uuid> = sorted.iter().map(|(fence, _)| fence.job.0).collect();
         let attempts: Vec<i32> = sorted.iter().map(|(fence, _)| int(fence.attempt)).collect();

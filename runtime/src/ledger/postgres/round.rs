@@ -47,6 +47,10 @@ history as ( \
     select id, attempt, $1, ended, error, started_at from moved on conflict do nothing) \
 select * from moved";
 
+/// The sorted ids must also be locked in that order, or two workers that hold the same deliveries deadlock (seen on a small
+/// table, where one connection's plan scanned the table and another's looked up the ids). So each id is looked up.
+const BEGIN: &str = "begin; set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off";
+
 impl Postgres {
     pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
         let client = self.client().await?;
@@ -58,7 +62,7 @@ impl Postgres {
         // The four are sent in this order because they are polled in it; a failure of one aborts the transaction, and the
         // commit then rolls back.
         let (_, moved, granted, _) = try_join4(
-            client.batch_execute("begin"),
+            client.batch_execute(BEGIN),
             async { if records.is_empty() { Ok(vec![]) } else { client.query(&record, &record_params).await } },
             async { if claims.is_empty() { Ok(vec![]) } else { client.query(&claim, &claim_params).await } },
             client.batch_execute("commit"),
@@ -115,7 +119,11 @@ impl Postgres {
         let answers = records.iter().map(|record| {
             let key = (record.fence.job, record.fence.attempt);
             match done.remove(&key) {
-                Some(event) => Recorded::Done(event),
+                Some(event) => {
+                    // A second record of the same attempt in this round comes after the first.
+                    before.insert(key, event.clone());
+                    Recorded::Done(event)
+                }
                 None => before.remove(&key).map_or(Recorded::Fenced, Recorded::Before),
             }
         });
@@ -127,7 +135,7 @@ impl Postgres {
     async fn settled_before(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<(JobId, u32), Event>> {
         let sql = format!(
             "select {EVENT} from jobs where id = any($1) and \
-             (state = 0 and worker is null or state > 1 and worker = $2)"
+             (state = 0 and attempt > 0 or state > 1 and worker = $2)"
         );
         let rows = self.query(&sql, &[&missing, &worker]).await?;
         Ok(rows.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect())
