@@ -4,22 +4,20 @@
 
 pub mod address;
 mod fetch;
+mod location;
 mod roots;
 pub mod source;
 mod stage;
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use longshore_sdk::JobId;
-use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -117,10 +115,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Settings`] naming the setting at fault.
     pub fn open(settings: StorageSettings) -> Result<Self, StorageError> {
-        let (store, root) = match directory(&settings.location)? {
-            Some(directory) => local(&directory)?,
-            None => (bucket(&settings.location)?, None),
-        };
+        let (store, root) = location::open(&settings.location)?;
         let roots = Arc::new(Roots::new(&settings.allowed_roots, root.as_deref())?);
         source::check(&settings)?;
         Ok(Self { store, root, roots, settings })
@@ -228,50 +223,6 @@ async fn content(found: object_store::GetResult) -> Result<Content, StorageError
         }
         GetResultPayload::Stream(stream) => Ok(stream.map_err(StorageError::from).boxed()),
     }
-}
-
-/// The directory that `location` names, unless it names a bucket.
-fn directory(location: &str) -> Result<Option<PathBuf>, StorageError> {
-    let refused = |why: &str| StorageError::Settings(format!("`location` is {location:?}, {why}"));
-    match location.split_once("://") {
-        None if location.is_empty() => Err(refused("but must name a directory or s3://bucket/prefix")),
-        None => Ok(Some(location.into())),
-        Some(("file", path)) if path.starts_with('/') => Ok(Some(path.into())),
-        Some(("file", _)) => Err(refused("but a file:// location is absolute: file:///var/lib/longshore")),
-        Some(("s3", _)) => Ok(None),
-        Some(_) => Err(refused("but only directories, file:// and s3:// are known")),
-    }
-}
-
-type Opened = (Arc<dyn ObjectStore>, Option<PathBuf>);
-
-fn local(directory: &Path) -> Result<Opened, StorageError> {
-    let refused =
-        |error: &dyn std::fmt::Display| StorageError::Settings(format!("`location` {}: {error}", directory.display()));
-    for room in ["files", "artifacts"] {
-        std::fs::create_dir_all(directory.join(room)).map_err(|error| refused(&error))?;
-    }
-    let root = directory.canonicalize().map_err(|error| refused(&error))?;
-    // An upload that was answered with 201 survives a power cut.
-    let store = LocalFileSystem::new_with_prefix(&root).map_err(|error| refused(&error))?.with_fsync(true);
-    Ok((Arc::new(store), Some(root)))
-}
-
-fn bucket(location: &str) -> Result<Arc<dyn ObjectStore>, StorageError> {
-    let refused = |error: &dyn std::fmt::Display| StorageError::Settings(format!("`location` {location}: {error}"));
-    let (bucket, prefix) = source::bucket_and_key(location).map_err(|error| refused(&error))?;
-    Ok(Arc::new(PrefixStore::new(s3(&bucket).map_err(|error| refused(&error))?, prefix)))
-}
-
-/// A bucket, with address, region and keys from the environment.
-fn s3(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
-    install_tls();
-    Ok(Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?))
-}
-
-/// An error means that the program chose a provider of its own; then that one is used.
-fn install_tls() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn file_key(id: Uuid) -> Key {

@@ -10,8 +10,9 @@ use longshore_sdk::context::Input;
 use longshore_sdk::{Failure, Result};
 use reqwest::{Response, StatusCode, Url};
 
+use super::location::install_tls;
 use super::source::{forbidden, missing, save, too_large};
-use super::{StorageSettings, address, install_tls};
+use super::{StorageSettings, address};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long is given up; the whole is limited by the attempt's own timeout.

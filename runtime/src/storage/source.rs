@@ -13,8 +13,9 @@ use reqwest::Url;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::location::s3;
 use super::roots::Ruling;
-use super::{Storage, StorageError, StorageSettings, fetch, file_key, s3};
+use super::{Storage, StorageError, StorageSettings, fetch, file_key};
 
 /// What the rules say of an address, before anything is asked.
 #[derive(Debug, PartialEq, Eq)]

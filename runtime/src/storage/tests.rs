@@ -1,6 +1,7 @@
 //! The storage over a directory.
 
 use std::io;
+use std::path::Path;
 
 use futures_util::stream;
 use longshore_sdk::{Failure, Result as Answer, Source};
