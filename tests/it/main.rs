@@ -2,6 +2,7 @@
 //!
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
+mod cli;
 mod contract;
 mod failures;
 mod media;

@@ -178,7 +178,7 @@ impl Launch {
 }
 
 /// `LONGSHORE_BIN`, or the binary of the same profile: test programs lie in `<target>/<profile>/deps`.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("LONGSHORE_BIN") {
         return Ok(named.into());
     }
