@@ -4,6 +4,7 @@
 
 mod contract;
 mod failures;
+mod journeys;
 mod media;
 mod tidy;
 mod world;
