@@ -1,43 +1,174 @@
-//! Temporary shape, replaced by the configuration proper.
-#![expect(missing_docs, reason = "temporary")]
+//! What an operator decides, in one value: the documented defaults, then a file, then `LONGSHORE_*`, then flags.
+//! It refuses keys and variables it does not know (with a guess) and tells all mistakes at once; it opens nothing and
+//! connects to nothing. Read `config.default.toml` for the settings, [`layers`] for how they are laid over each other.
+
+mod check;
+mod environment;
+mod guess;
+mod layers;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-#[derive(Debug, Clone)]
+
+use longshore_executors::csv_import::Limits as CsvImportLimits;
+use longshore_executors::resize::Limits as ResizeSettings;
+use longshore_executors::transcode::TranscodeSettings;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::api::ApiSettings;
+use crate::storage::StorageSettings;
+use crate::worker::WorkerSettings;
+pub(crate) use guess::guess;
+pub use layers::{Given, Mistakes, Sources};
+
+/// The defaults, as the operator reads them.
+pub const DEFAULT_TOML: &str = include_str!("config.default.toml");
+
+/// Every setting of a process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
+    /// Where the API listens, or a worker for its probes.
     pub listen: SocketAddr,
+    /// Where `dev` keeps everything, and workers their scratch files.
     pub data_dir: PathBuf,
-    pub database: Database,
+    /// The ledger.
+    pub database: DatabaseConfig,
+    /// RabbitMQ.
     pub broker: BrokerConfig,
+    /// The worker.
     pub worker: WorkerConfig,
+    /// Relay, rescuer, reconciler.
     pub agents: AgentsConfig,
-    pub storage: crate::storage::StorageSettings,
-    pub api: crate::api::ApiSettings,
-    pub csv_import: CsvConfig,
-    pub transcode: longshore_executors::transcode::TranscodeSettings,
-    pub resize: longshore_executors::resize::Limits,
+    /// Uploads, outputs, and which inputs jobs may name.
+    pub storage: StorageSettings,
+    /// The API.
+    pub api: ApiSettings,
+    /// `image.resize`.
+    pub resize: ResizeSettings,
+    /// `media.transcode`.
+    pub transcode: TranscodeSettings,
+    /// `csv.import`.
+    pub csv_import: CsvImportConfig,
+    /// What is told to operators.
+    pub log: LogConfig,
 }
-#[derive(Debug, Clone)]
-pub struct Database {
+
+/// The ledger's database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseConfig {
+    /// PostgreSQL; `None` where none is needed: in `dev`.
+    #[serde(deserialize_with = "empty_is_none")]
     pub url: Option<String>,
+    /// The most connections of one process.
     pub connections: usize,
 }
-#[derive(Debug, Clone)]
+
+/// Where RabbitMQ is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerConfig {
+    /// Tried in turn.
     pub urls: Vec<String>,
+    /// Begins the name of every exchange and queue.
     pub prefix: String,
 }
-#[derive(Debug, Clone)]
+
+/// The worker: its limits, and what it runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerConfig {
+    /// The kinds it runs; empty means all.
     pub kinds: Vec<String>,
-    pub limits: crate::worker::WorkerSettings,
+    /// Its limits.
+    #[serde(flatten)]
+    pub limits: WorkerSettings,
 }
-#[derive(Debug, Clone)]
+
+/// The agents' settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentsConfig {
+    /// Crashes alone after which a job is poison.
     pub crash_limit: u32,
 }
-#[derive(Debug, Clone)]
-pub struct CsvConfig {
+
+/// Where imports write and what one may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvImportConfig {
+    /// PostgreSQL; `None` for the ledger's, or in `dev` for a file in the data directory.
+    #[serde(deserialize_with = "empty_is_none")]
     pub database_url: Option<String>,
+    /// The PostgreSQL schema of all imported tables.
     pub schema: String,
-    pub limits: longshore_executors::csv_import::Limits,
+    /// What one import may take.
+    pub limits: CsvImportLimits,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// For whom.
+    pub format: LogFormat,
+    /// How much: a level, or directives of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+}
+
+/// For whom the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Lays the sources over the defaults.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: every one there is, each with its place.
+    pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
+        layers::load(sources).map(Self::resolved)
+    }
+
+    /// Settings whose default follows from this machine or from another setting, and those that TOML has no word for.
+    fn resolved(mut self) -> Self {
+        if self.worker.limits.slots == 0 {
+            self.worker.limits.slots = WorkerSettings::default().slots;
+        }
+        if self.storage.location.is_empty() {
+            self.storage.location = self.data_dir.join("storage").to_string_lossy().into_owned();
+        }
+        let memory = &mut self.transcode.limits.max_memory_bytes;
+        *memory = memory.filter(|bytes| *bytes > 0);
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            data_dir: ".longshore".into(),
+            database: DatabaseConfig { url: None, connections: 8 },
+            broker: BrokerConfig { urls: Vec::new(), prefix: "longshore".into() },
+            worker: WorkerConfig::default(),
+            agents: AgentsConfig { crash_limit: 3 },
+            storage: StorageSettings::default(),
+            api: ApiSettings::default(),
+            resize: ResizeSettings::default(),
+            transcode: TranscodeSettings::default(),
+            csv_import: CsvImportConfig {
+                database_url: None,
+                schema: "imports".into(),
+                limits: CsvImportLimits::default(),
+            },
+            log: LogConfig { format: LogFormat::Text, level: "info".into() },
+        }
+    }
+}
+
+// TOML has no null.
+fn empty_is_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(from).map(|text| Some(text).filter(|text| !text.is_empty()))
 }

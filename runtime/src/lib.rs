@@ -5,6 +5,7 @@ pub mod agents;
 pub mod api;
 pub mod app;
 pub mod broker;
+mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
@@ -13,4 +14,7 @@ pub mod ledger;
 pub mod notify;
 pub mod stop;
 pub mod storage;
+pub mod telemetry;
 pub mod worker;
+
+pub use cli::main_with as run;

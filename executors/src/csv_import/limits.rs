@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
+use longshore_sdk::executor::seconds;
+use serde::{Deserialize, Serialize};
+
 /// The operator's limits; [`Limits::default`] suits a small worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest file. Default 64 GiB.
     pub max_input_bytes: u64,
@@ -22,6 +26,7 @@ pub struct Limits {
     /// A chunk ends at so many bytes, whatever its rows; three chunks are in memory at most. Default 16 MiB.
     pub chunk_bytes: usize,
     /// How long to wait for a lock that an earlier attempt may hold before its connection is ended. Default 10 s.
+    #[serde(with = "seconds")]
     pub lock_wait: Duration,
 }
 

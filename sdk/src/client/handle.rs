@@ -94,7 +94,7 @@ impl<T: DeserializeOwned + Send + 'static> JobHandle<T> {
                 last.clone_from(&view.progress);
             }
         };
-        settle(&self.client, self.id, PROGRESS_EVERY, on_view).await.and_then(output)
+        output(settle(&self.client, self.id, PROGRESS_EVERY, on_view).await?)
     }
 }
 
@@ -103,7 +103,7 @@ impl<T: DeserializeOwned + Send + 'static> IntoFuture for JobHandle<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { settle(&self.client, self.id, LONG_POLL, |_| ()).await.and_then(output) })
+        Box::pin(async move { output(settle(&self.client, self.id, LONG_POLL, |_| ()).await?) })
     }
 }
 
@@ -119,13 +119,24 @@ impl<T> std::fmt::Debug for JobHandle<T> {
     }
 }
 
+impl Client {
+    /// Where a job stands once it has ended; `on_view` is called about once a second on the way, and with the end. A server
+    /// that does not answer is asked again up to the client's patience.
+    ///
+    /// # Errors
+    /// As [`Client::job`].
+    pub async fn watch(&self, id: JobId, on_view: impl FnMut(&JobView) + Send) -> Result<JobView, ClientError> {
+        settle(self, id, PROGRESS_EVERY, on_view).await
+    }
+}
+
 /// Polls until the job has ended. Every answer of the server renews the patience.
 async fn settle(
     client: &Client,
     id: JobId,
     wait: Duration,
     mut on_view: impl FnMut(&JobView) + Send,
-) -> Result<JobView, JobError> {
+) -> Result<JobView, ClientError> {
     let (mut failures, mut heard) = (0, Instant::now());
     loop {
         let asked = Instant::now();
@@ -144,7 +155,7 @@ async fn settle(
                 tokio::time::sleep(retry_wait(failures, random()).min(rest)).await;
                 failures += 1;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }

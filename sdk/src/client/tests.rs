@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::api::problem;
+use crate::api::{JobState, problem};
 use server::{Server, Step};
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -210,12 +210,21 @@ async fn progress_is_told_when_it_changes() {
 }
 
 #[tokio::test]
+async fn a_watched_job_is_shown_on_its_way_and_at_its_end_whatever_that_is() {
+    let server = Server::with(vec![view("pending", ""), Step::HangUp, view("running", ""), view("failed", "")]).await;
+    let mut seen = Vec::new();
+    let last = client(&server).watch(id(), |view| seen.push(view.state)).await.unwrap();
+    assert_eq!(last.state, JobState::Failed);
+    assert_eq!(seen, [JobState::Pending, JobState::Running, JobState::Failed]);
+}
+
+#[tokio::test]
 async fn a_job_is_canceled_and_its_state_asked_for() {
     let conflict = refusal(409, problem::ALREADY_FINISHED, "");
     let server = Server::with(vec![view("running", r#","canceling":true"#), view("canceled", ""), conflict]).await;
     let handle = client(&server).handle::<Greet>(id());
     assert!(handle.cancel().await.unwrap().canceling);
-    assert_eq!(handle.status().await.unwrap().state, crate::api::JobState::Canceled);
+    assert_eq!(handle.status().await.unwrap().state, JobState::Canceled);
     assert!(matches!(handle.cancel().await, Err(ClientError::Problem(problem)) if problem.status == 409));
     let cancel = format!("POST /v1/jobs/{ID}/cancel");
     assert_eq!(server.lines(), [cancel.clone(), format!("GET /v1/jobs/{ID}"), cancel]);

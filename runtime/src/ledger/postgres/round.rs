@@ -49,7 +49,8 @@ select * from moved";
 
 /// The sorted ids must also be locked in that order, or two workers that hold the same deliveries deadlock (seen on a small
 /// table, where one connection's plan scanned the table and another's looked up the ids). So each id is looked up.
-const BEGIN: &str = "begin; set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off";
+const BEGIN: &str =
+    "begin; set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off";
 
 impl Postgres {
     pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {

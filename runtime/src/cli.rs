@@ -1,0 +1,134 @@
+//! The command line: what may be asked, and with which exit code it ends: 0 done, 2 wrong usage, 1 anything else.
+//! Answers go to stdout, everything else to stderr; `--json` makes answers JSON. It decides nothing about a job.
+//! Read [`serve`] for the servers, [`jobs`] and [`submit`] for callers, [`demo`] for the tour.
+
+mod demo;
+mod jobs;
+mod screen;
+mod serve;
+mod server;
+mod show;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::Executors;
+use crate::config::Config;
+
+/// Accepts long work now and finishes it later.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one process: API, worker, an embedded broker and SQLite
+    Dev(serve::Dev),
+    /// The HTTP API, on PostgreSQL and RabbitMQ
+    Api(serve::Api),
+    /// A worker, on PostgreSQL and RabbitMQ
+    Worker(serve::Worker),
+    /// Bring the ledger's schema in PostgreSQL up to date
+    Migrate(serve::Migrate),
+    /// Submit a job
+    Submit(submit::Submit),
+    /// Upload a file for jobs to work on
+    Upload(jobs::Upload),
+    /// Show where a job stands
+    Status(jobs::Status),
+    /// Follow a job to its end
+    Watch(jobs::Watch),
+    /// Cancel a job
+    Cancel(jobs::Cancel),
+    /// List the kinds of jobs there are
+    Kinds(jobs::Kinds),
+    /// A tour in under a minute: real inputs, a worker killed in mid-job, every output checked
+    Demo(demo::Demo),
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Ending {
+    /// It was asked for wrongly; says how to ask.
+    Usage(String),
+    /// It could not be done.
+    Failure(anyhow::Error),
+    /// It was done, and its answer, already shown, is a bad one.
+    Bad,
+}
+
+type Done = Result<(), Ending>;
+
+impl<E: Into<anyhow::Error>> From<E> for Ending {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+impl Ending {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failure(_) | Self::Bad => 1,
+        }
+    }
+}
+
+/// Runs the command line with these executors and answers the exit code: the whole of a binary's `main`.
+pub fn main_with(executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(told) => return explain(&told),
+    };
+    match run(command, executors) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ending) => {
+            match &ending {
+                Ending::Usage(message) => eprintln!("error: {message}"),
+                Ending::Failure(error) => eprintln!("error: {error:#}"),
+                Ending::Bad => {}
+            }
+            ExitCode::from(ending.code())
+        }
+    }
+}
+
+/// Help and version are no mistake: they go to stdout, with code 0.
+fn explain(told: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the terminal is gone.
+    let _ = told.print();
+    ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2))
+}
+
+fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
+    match command {
+        Command::Dev(dev) => dev.run(executors),
+        Command::Api(api) => api.run(executors),
+        Command::Worker(worker) => worker.run(executors),
+        Command::Migrate(migrate) => migrate.run(),
+        Command::Submit(submit) => server::block_on(submit.run()),
+        Command::Upload(upload) => server::block_on(upload.run()),
+        Command::Status(status) => server::block_on(status.run()),
+        Command::Watch(watch) => server::block_on(watch.run()),
+        Command::Cancel(cancel) => server::block_on(cancel.run()),
+        Command::Kinds(kinds) => server::block_on(kinds.run()),
+        Command::Demo(demo) => server::block_on(demo.run()),
+    }
+}
+
+/// Writes an answer. A reader that has gone, such as `head`, is no error.
+fn tell(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,263 @@
+//! `dev`, `api`, `worker` and `migrate`: settings from all their places, logs, signals, and then `app.rs`.
+//! It builds no part of a server itself. Read `app.rs` for what runs, `config.rs` for the settings.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use toml::Value;
+
+use super::{Done, Ending};
+use crate::app::Executors;
+use crate::config::{Config, Given, LogFormat, Sources, guess};
+use crate::stop::Stop;
+use crate::{app, telemetry};
+
+/// What every server takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// A file with settings, like config.default.toml
+    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Any setting, e.g. --set worker.lease=30; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Logs for people (text) or for machines (json)
+    #[arg(long, value_name = "FORMAT")]
+    log: Option<LogFormat>,
+}
+
+/// Where it is found and where it keeps things.
+#[derive(Debug, Args)]
+struct Place {
+    /// Where to listen [env: LONGSHORE_LISTEN] [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where to keep files [env: LONGSHORE_DATA_DIR] [default: .longshore]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// The ledger.
+#[derive(Debug, Args)]
+struct Database {
+    /// The ledger: postgres://user:password@host/database [env: LONGSHORE_DATABASE_URL]
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// The broker.
+#[derive(Debug, Args)]
+struct Amqp {
+    /// RabbitMQ: amqp://user:password@host/vhost, several separated by commas [env: LONGSHORE_AMQP_URL]
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    amqp_url: Option<Vec<String>>,
+}
+
+/// What is run.
+#[derive(Debug, Args)]
+struct Work {
+    /// The kinds to run, separated by commas [env: LONGSHORE_WORKER_KINDS] [default: all]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    kinds: Option<Vec<String>>,
+    /// How many jobs at once [env: LONGSHORE_WORKER_SLOTS] [default: one per core, at least 2]
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+}
+
+/// `longshore dev`
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// `longshore api`
+#[derive(Debug, Args)]
+pub(super) struct Api {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    amqp: Amqp,
+}
+
+/// `longshore worker`
+#[derive(Debug, Args)]
+pub(super) struct Worker {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    amqp: Amqp,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// `longshore migrate`
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    database: Database,
+}
+
+impl Dev {
+    pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
+        let config = self.common.load([self.place.flags(), self.work.flags()].concat())?;
+        serve(async |stop| {
+            let executors = executors(&config).await?;
+            refuse_unknown(&config.worker.kinds, &executors)?;
+            Ok(app::dev(&config, executors, stop).await?)
+        })
+    }
+}
+
+impl Api {
+    pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
+        let flags = [self.place.flags(), self.database.flags(), self.amqp.flags()].concat();
+        let config = self.common.load(flags)?;
+        needs_servers("api", &config)?;
+        serve(async |stop| Ok(app::api(&config, executors(&config).await?, stop).await?))
+    }
+}
+
+impl Worker {
+    pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
+        let flags = [self.place.flags(), self.database.flags(), self.amqp.flags(), self.work.flags()].concat();
+        let config = self.common.load(flags)?;
+        needs_servers("worker", &config)?;
+        serve(async |stop| {
+            let executors = executors(&config).await?;
+            refuse_unknown(&config.worker.kinds, &executors)?;
+            Ok(app::worker(&config, executors, stop).await?)
+        })
+    }
+}
+
+impl Migrate {
+    pub(super) fn run(self) -> Done {
+        let config = self.common.load(self.database.flags())?;
+        must_be_given("migrate", &[(config.database.url.is_none(), NO_DATABASE)])?;
+        serve(async |stop| {
+            tokio::select! {
+                done = app::migrate(&config) => Ok(done?),
+                () = stop.asked() => Err(anyhow::anyhow!("stopped before the schema was up to date; run it again").into()),
+            }
+        })
+    }
+}
+
+impl Common {
+    /// The settings of this process, with logging started as they say.
+    fn load(self, mut flags: Vec<Given>) -> Result<Config, Ending> {
+        let named = |format| if format == LogFormat::Json { "json" } else { "text" };
+        flags.extend(self.log.map(|format| Given::new("log.format", named(format), "--log")));
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+        let sources = Sources { file: self.config, environment: environment.collect(), sets: self.set, flags };
+        let config = Config::load(&sources).map_err(|mistakes| Ending::Usage(mistakes.to_string()))?;
+        telemetry::init(&config.log)?;
+        Ok(config)
+    }
+}
+
+impl Place {
+    fn flags(&self) -> Vec<Given> {
+        let data_dir = self.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        let listen = flag("listen", "--listen", self.listen.clone());
+        [listen, flag("data_dir", "--data-dir", data_dir)].into_iter().flatten().collect()
+    }
+}
+
+impl Database {
+    fn flags(&self) -> Vec<Given> {
+        flag("database.url", "--database-url", self.database_url.clone()).into_iter().collect()
+    }
+}
+
+impl Amqp {
+    fn flags(&self) -> Vec<Given> {
+        flag("broker.urls", "--amqp-url", self.amqp_url.clone()).into_iter().collect()
+    }
+}
+
+impl Work {
+    fn flags(&self) -> Vec<Given> {
+        let kinds = flag("worker.kinds", "--kinds", self.kinds.clone());
+        [kinds, flag("worker.slots", "--slots", self.slots.map(i64::from))].into_iter().flatten().collect()
+    }
+}
+
+fn flag(key: &str, origin: &str, value: Option<impl Into<Value>>) -> Option<Given> {
+    value.map(|value| Given::new(key, value, origin))
+}
+
+const NO_DATABASE: &str =
+    "--database-url is missing: postgres://user:password@host/database, or set LONGSHORE_DATABASE_URL";
+const NO_BROKER: &str = "--amqp-url is missing: amqp://user:password@host/vhost, or set LONGSHORE_AMQP_URL";
+
+fn needs_servers(command: &str, config: &Config) -> Done {
+    must_be_given(command, &[(config.database.url.is_none(), NO_DATABASE), (config.broker.urls.is_empty(), NO_BROKER)])
+}
+
+fn must_be_given(command: &str, missing: &[(bool, &str)]) -> Done {
+    let missing: Vec<&str> = missing.iter().filter(|(missing, _)| *missing).map(|(_, told)| *told).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let way_out = "`longshore dev` needs neither of these servers";
+    Err(Ending::Usage(format!("{command}: {}\n  {way_out}", missing.join("\n  "))))
+}
+
+/// Wrong usage, where `app.rs` would call it a failure.
+pub(super) fn refuse_unknown(kinds: &[String], executors: &Executors) -> Done {
+    let known: Vec<&str> = executors.iter().map(|executor| executor.kind()).collect();
+    let Some(unknown) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) else { return Ok(()) };
+    let hint =
+        guess(unknown, known.iter().copied()).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    let known = known.join(", ");
+    Err(Ending::Usage(format!("--kinds: nothing here runs {unknown}{hint} (there is {known})")))
+}
+
+/// Runs until the work ends. SIGTERM and SIGINT ask it to; a second one does not wait.
+fn serve(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
+    // An error means that the program chose a provider of its own; then that one is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let stop = Stop::new();
+    runtime.block_on(async {
+        tokio::select! {
+            done = work(stop.clone()) => done,
+            failed = signals(&stop) => Ok(failed?),
+        }
+    })
+}
+
+/// Ends only with an error, or with the process.
+async fn signals(stop: &Stop) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let first = next().await;
+    tracing::info!(signal = first, "stopping; a second signal ends the process at once");
+    stop.ask();
+    let second = next().await;
+    tracing::warn!(signal = second, "ending at once: what still runs will be tried again");
+    std::process::exit(1)
+}

@@ -1,0 +1,79 @@
+//! Talking to a running Longshore: its address, a client for it, and its refusals in words.
+//! It tries nothing again; `watch` does, within the client's patience. Read [`super::jobs`] for the calls.
+
+use clap::Args;
+use longshore_sdk::client::{Client, ClientError};
+
+use super::{Done, Ending};
+use crate::config::{LogConfig, LogFormat};
+use crate::telemetry;
+
+/// Which server, and how to answer.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// The server's address
+    #[arg(long, env = "LONGSHORE_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    server: String,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Server {
+    pub(super) fn client(&self) -> Result<Client, Ending> {
+        Client::new(&self.server).map_err(|error| Ending::Usage(format!("--server: {error}")))
+    }
+
+    /// What a caller can do about it.
+    pub(super) fn explain(&self, error: ClientError) -> Ending {
+        Ending::Failure(anyhow::Error::msg(words(&self.server, &error)))
+    }
+}
+
+fn words(server: &str, error: &ClientError) -> String {
+    match error {
+        ClientError::Unreachable(why) => format!(
+            "no answer from {server} ({why})\n  is `longshore dev` running there? Name another server with --server or LONGSHORE_SERVER"
+        ),
+        ClientError::Problem(problem) => {
+            let fields = problem.errors.iter().map(|field| format!("\n  {}: {}", field.pointer, field.message));
+            let kinds = problem.kinds.iter().map(|kinds| format!("\n  kinds there are: {}", kinds.join(", ")));
+            format!("{}{}", problem.detail, fields.chain(kinds).collect::<String>())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Runs a caller's command: one thread is enough, and the main one, for children live as long as their thread.
+pub(super) fn block_on(work: impl Future<Output = Done>) -> Done {
+    telemetry::init(&LogConfig { format: LogFormat::Text, level: "error".into() })?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_sdk::api::{FieldError, Problem};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_field_and_the_kinds_there_are() {
+        let problem = Problem {
+            problem_type: "urn:x".into(),
+            title: "x".into(),
+            status: 422,
+            detail: "no such kind".into(),
+            instance: None,
+            errors: vec![FieldError { pointer: "/kind".into(), message: "is unknown".into() }],
+            kinds: Some(vec!["a.b".into(), "c.d".into()]),
+        };
+        let told = words("http://here", &ClientError::Problem(Box::new(problem)));
+        assert_eq!(told, "no such kind\n  /kind: is unknown\n  kinds there are: a.b, c.d");
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_named_with_the_way_out() {
+        let told = words("http://here", &ClientError::Unreachable("refused".into()));
+        assert!(told.contains("http://here (refused)") && told.contains("--server"), "{told}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What a setting must be beyond its type, each rule about one key and with the way out. Pure.
+//! What depends on the machine (a directory, a server) is found by whoever opens it. Read [`super::layers`] for who asks.
+
+use std::time::Duration;
+
+use longshore_sdk::executor::kind_is_valid;
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// The rules that `config` breaks, each as a sentence to follow the key's place.
+pub(super) fn faults(config: &Config) -> Vec<String> {
+    let rules = [
+        (config.database.connections == 0, "must be at least 1"),
+        (config.agents.crash_limit == 0, "must be at least 1"),
+        (config.worker.limits.lease < SECOND, "must be at least 1 second: a shorter lease is lost to a busy machine"),
+        (config.worker.limits.prefetch_extra > 65_535, "must be at most 65535, for RabbitMQ takes no more"),
+        (!prefix_is_valid(&config.broker.prefix), "must have 1 to 64 letters, digits, dots, dashes or underscores"),
+        (config.storage.http_ports.contains(&0), "port 0 leads nowhere; name ports from 1 to 65535"),
+        (config.storage.max_input_bytes == 0, "must be at least 1"),
+        (config.api.max_body_bytes == 0, "must be at least 1"),
+        (config.api.max_upload_bytes == 0, "must be at least 1"),
+        (config.api.body_idle.is_zero(), "must be above 0: no body comes in no time"),
+        (config.api.recheck.is_zero(), "must be above 0: it would ask without a pause"),
+        (config.api.max_attempts == 0, "must be at least 1"),
+        (config.api.max_timeout.is_zero(), "must be above 0: no attempt ends in no time"),
+        (config.api.max_page == 0, "must be at least 1"),
+        (config.api.publish_timeout.is_zero(), "must be above 0"),
+        (config.api.ledger_timeout.is_zero(), "must be above 0"),
+        (config.api.probe_timeout.is_zero(), "must be above 0"),
+        (!(1..=16_384).contains(&config.resize.max_side), "must be from 1 to 16384"),
+        (config.transcode.threads == 0, "must be at least 1"),
+        (!(0..=19).contains(&config.transcode.nice), "must be from 0 to 19"),
+        (config.csv_import.schema.is_empty(), "must name a schema, e.g. \"imports\""),
+        (config.csv_import.limits.chunk_rows == 0, "must be at least 1"),
+        (config.csv_import.limits.chunk_bytes == 0, "must be at least 1"),
+    ];
+    let broken = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
+    broken.chain(bad_kinds(config)).chain(bad_level(config)).collect()
+}
+
+fn bad_kinds(config: &Config) -> impl Iterator<Item = String> {
+    let bad = config.worker.kinds.iter().filter(|kind| !kind_is_valid(kind));
+    bad.map(|kind| format!("{kind:?} is no kind: kinds are lower-case words joined by dots, e.g. image.resize"))
+}
+
+fn bad_level(config: &Config) -> Option<String> {
+    let error = EnvFilter::try_new(&config.log.level).err()?;
+    Some(format!("{error}; write error, warn, info, debug or trace"))
+}
+
+fn prefix_is_valid(prefix: &str) -> bool {
+    (1..=MAX_PREFIX_BYTES).contains(&prefix.len())
+        && prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}
