@@ -5,6 +5,7 @@
 mod cli;
 mod contract;
 mod failures;
+mod journeys;
 mod media;
 mod tidy;
 mod world;

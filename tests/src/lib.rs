@@ -16,5 +16,7 @@ pub mod procfs;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod scratch;
+pub mod stage;
 pub mod tokens;
+pub mod trial;
 pub mod until;

@@ -122,8 +122,30 @@ fn violations(error: &ValidationError<'_>) -> Vec<FieldError> {
             let field = |name: &String| FieldError { pointer: below(name), message: "is no field of this kind".into() };
             unexpected.iter().map(field).collect()
         }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            match nearest(context, error) {
+                Some(meant) => meant.iter().flat_map(violations).collect(),
+                None => vec![FieldError { pointer: at, message: "has none of the allowed forms".into() }],
+            }
+        }
         _ => vec![FieldError { pointer: at, message: message(error) }],
     }
+}
+
+/// Which of several forms was meant, so that its mistakes can be told and not "none fits": the one that is wrong only further inside,
+/// or else the only one that has the right type.
+fn nearest<'a>(
+    forms: &'a [Vec<ValidationError<'static>>],
+    whole: &ValidationError<'_>,
+) -> Option<&'a Vec<ValidationError<'static>>> {
+    let here = |error: &&ValidationError<'_>| error.instance_path() == whole.instance_path();
+    let of_type = |error: &ValidationError<'_>| matches!(error.kind(), ValidationErrorKind::Type { .. });
+    let only = |mut found: Vec<&'a Vec<_>>| if found.len() == 1 { found.pop() } else { None };
+    let inside = forms.iter().filter(|errors| !errors.iter().any(|error| here(&error)));
+    only(inside.collect()).or_else(|| {
+        let right_type = forms.iter().filter(|errors| !errors.iter().any(|error| here(&error) && of_type(error)));
+        only(right_type.collect())
+    })
 }
 
 fn message(error: &ValidationError<'_>) -> String {
@@ -177,6 +199,27 @@ pub(super) mod tests {
         assert_eq!(found[..3], places);
         assert_eq!(found[3..], ["/payload/renditions/2/width"]);
         assert_eq!(pointers(json!([])), ["/payload"]);
+    }
+
+    #[test]
+    fn a_mistake_inside_one_of_several_forms_is_told_of_the_form_that_was_meant() {
+        let thumbnail = json!({
+            "type": "object", "required": ["width"], "properties": { "width": { "type": "integer" } }
+        });
+        let source = |name: &str| json!({
+            "type": "object", "required": [name], "additionalProperties": false, "properties": { (name): { "type": "string" } }
+        });
+        let known = known(json!({ "properties": {
+            "thumbnail": { "anyOf": [thumbnail, { "type": "null" }] },
+            "source": { "oneOf": [source("file"), source("path")] }
+        } }));
+        let pointers = |payload: Value| -> Vec<String> {
+            known.violations(&payload).into_iter().map(|error| error.pointer).collect()
+        };
+        assert_eq!(pointers(json!({ "thumbnail": {} })), ["/payload/thumbnail/width"]);
+        assert_eq!(pointers(json!({ "thumbnail": { "width": "x" } })), ["/payload/thumbnail/width"]);
+        assert_eq!(pointers(json!({ "source": { "file": 7 } })), ["/payload/source/file"]);
+        assert_eq!(pointers(json!({ "source": { "fil": "x" } })), ["/payload/source"]);
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Embedded {
         self.open()?;
         let (out, feed) = mpsc::channel(1);
         let (heard, closing) = (source.subscribe(), self.closing.clone());
+        #[expect(clippy::disallowed_methods, reason = "ends with the consumer or the broker, whichever is first")]
         tokio::spawn(async move { closing.run_until_cancelled(forward(heard, out)).await });
         Ok(feed)
     }
@@ -196,6 +197,7 @@ impl Broker for Embedded {
         let closing = Arc::new(self.closing.child_token());
         let consumer = self.queues.lock().by_kind.entry(kind.to_owned()).or_default().join(prefetch, out, settle);
         let queues = Arc::clone(&self.queues);
+        #[expect(clippy::disallowed_methods, reason = "ends with the consumer or the broker, whichever is first")]
         tokio::spawn(queues.serve((kind.to_owned(), consumer), settlements, Arc::clone(&closing)));
         Ok(Consumer::new(deliveries, closing))
     }

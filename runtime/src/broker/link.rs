@@ -255,6 +255,7 @@ mod tests {
     async fn an_outage_is_answered_at_once_and_a_start_is_waited_for() {
         let (announce, now) = watch::channel(Now::default());
         let link = Link { now, answer_within: Duration::from_secs(5) };
+        #[expect(clippy::disallowed_methods, reason = "this test waits for it below")]
         let asked = tokio::spawn({
             let link = link.clone();
             async move { link.channel().await.map(|_| ()) }

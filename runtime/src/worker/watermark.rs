@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_settlement_that_was_never_announced_stays_owed() {
         let mark = Watermark::new(at(1));
-        drop(mark.owe());
+        let _never_announced = mark.owe();
         mark.hear(at(99));
         assert_eq!(mark.announced_to(), at(1));
     }

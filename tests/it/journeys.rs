@@ -1,0 +1,25 @@
+//! Whole journeys of a job, from a caller's first request to what lies on the disk at the end. Each is told on both sorts of stage:
+//! everything in one process, and API and worker on RabbitMQ and PostgreSQL.
+
+mod endings;
+mod executors;
+mod faults;
+
+/// Tells each story on both stages.
+macro_rules! on_both_stages {
+    ($($story:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() -> anyhow::Result<()> {
+                super::$story(longshore_tests::stage::Stage::embedded().await?).await
+            })*
+        }
+        mod servers {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() -> anyhow::Result<()> {
+                super::$story(longshore_tests::stage::Stage::servers().await?).await
+            })*
+        }
+    };
+}
+use on_both_stages;
