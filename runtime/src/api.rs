@@ -5,7 +5,7 @@
 mod artifacts;
 mod body;
 mod files;
-mod health;
+pub mod health;
 mod jobs;
 mod kinds;
 mod params;
@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use self::health::Probes;
 use crate::broker::Broker;
 use crate::ledger::batch::{self, Submits};
 use crate::ledger::{self, Ledger, LedgerError};
@@ -150,6 +151,18 @@ impl Api {
     }
 }
 
+impl Api {
+    fn probes(&self) -> Probes {
+        Probes {
+            ledger: Arc::clone(&self.ledger),
+            broker: Arc::clone(&self.broker),
+            patience: self.settings.probe_timeout,
+            needs_broker: false,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
 /// Every call of the API.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
@@ -161,8 +174,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
         .route("/v1/kinds", get(kinds::list))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .merge(health::probes(api.probes()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))

@@ -1,6 +1,7 @@
 //! Puts the rooms together: one ledger, one broker, one storage, and around them an API, a worker, or both. The only place where
 //! executors are named and where API and worker meet. It decides nothing about jobs.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,11 @@ use longshore_executors::transcode::Transcoder;
 use longshore_sdk::{AnyExecutor, erase};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::agents::Agents;
+use crate::api::health::{self, Probes};
 use crate::api::{self, Api};
 use crate::broker::Broker;
 use crate::broker::embedded::{self, Embedded};
@@ -97,7 +100,7 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     base.ledger.migrate().await?;
     // The lock says that every earlier worker is gone: its jobs are ready at once, not after a lease.
     base.ledger.rescue(config.agents.crash_limit, Whose::Everyones).await?;
-    let listener = listen(config).await?;
+    let listener = bind(config.listen).await?;
     base.ledger.register_kinds(&base.registry.cards()).await?;
     base.start_agents(config, &stop);
     let served = Stop::new(); // the API goes on while the worker drains
@@ -117,7 +120,7 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// When a URL cannot be used or the address is taken. A server that is down is no error: readiness shows it.
 pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
     let base = Base::of_servers(config, Registry::new(executors)?)?;
-    let listener = listen(config).await?;
+    let listener = bind(config.listen).await?;
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
     base.serve(config, listener, &stop).await?;
@@ -131,6 +134,9 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// When a URL cannot be used, or a kind has no executor here.
 pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
     let base = Base::of_servers(config, Registry::new(executors)?.only(&config.worker.kinds)?)?;
+    if let Some(address) = config.worker.listen {
+        base.serve_probes(config, bind(address).await?, &stop);
+    }
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
     worker::run(base.setup(config), stop.clone()).await;
@@ -195,6 +201,23 @@ impl Base {
         Ok(api::serve(listener, api::router(Arc::new(api)), stop.token()).await?)
     }
 
+    fn serve_probes(&self, config: &Config, listener: TcpListener, stop: &Stop) {
+        let probes = Probes {
+            ledger: Arc::clone(&self.ledger),
+            broker: Arc::clone(&self.broker),
+            patience: config.api.probe_timeout,
+            needs_broker: true,
+            stop: stop.clone(),
+        };
+        // Answered to the last: a draining worker is alive, and not ready.
+        let never = CancellationToken::new();
+        stop.spawn("probes", async move {
+            if let Err(error) = api::serve(listener, health::probes(probes), never).await {
+                tracing::error!(%error, "the probes are not answered any more");
+            }
+        });
+    }
+
     fn setup(&self, config: &Config) -> Setup {
         Setup {
             settings: config.worker.limits.clone(),
@@ -226,9 +249,9 @@ fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
     Ok(Postgres::connect(url, connections)?)
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(config.listen).await;
-    listener.with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}; choose another address with --listen"))
 }
 
 /// The storage's own settings, with a directory under the data directory where none is named.

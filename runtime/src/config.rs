@@ -9,8 +9,10 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use longshore_executors::csv_import::Limits as CsvImportLimits;
 use longshore_executors::resize::Limits as ResizeSettings;
@@ -79,6 +81,9 @@ pub struct BrokerConfig {
 pub struct WorkerConfig {
     /// The kinds it runs; empty means all.
     pub kinds: Vec<String>,
+    /// Where it answers probes; `None`: nowhere.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub listen: Option<SocketAddr>,
     /// Its limits.
     #[serde(flatten)]
     pub limits: WorkerSettings,
@@ -169,6 +174,7 @@ impl Default for Config {
 }
 
 // TOML has no null.
-fn empty_is_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(from).map(|text| Some(text).filter(|text| !text.is_empty()))
+fn empty_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

@@ -221,8 +221,12 @@ pub struct AttemptView {
 pub enum AttemptOutcome {
     /// The executor answered.
     Done,
-    /// Another attempt may do better.
-    Retry,
+    /// It failed; another attempt may do better.
+    Error,
+    /// It took longer than it may.
+    Timeout,
+    /// The executor panicked.
+    Panic,
     /// The executor gave up.
     Fatal,
     /// A cancellation was obeyed.
@@ -231,6 +235,8 @@ pub enum AttemptOutcome {
     Yielded,
     /// Its worker's lease ended.
     Lost,
+    /// Its worker never started it and gave it back.
+    HandedBack,
 }
 
 /// A job's addresses, absolute or relative to the server.

@@ -61,10 +61,11 @@ impl Longshore {
         Ok(Launch::of("api")?.servers(database_url, amqp_url))
     }
 
-    /// A worker for these kinds, `slots` jobs at once.
+    /// A worker for these kinds (all, when none is named), `slots` jobs at once.
     pub fn worker(database_url: &str, amqp_url: &str, kinds: &[&str], slots: usize) -> Result<Launch> {
         let launch = Launch::of("worker")?.servers(database_url, amqp_url);
-        Ok(launch.arg("--kinds").arg(&kinds.join(",")).arg("--slots").arg(&slots.to_string()))
+        let launch = launch.arg("--slots").arg(&slots.to_string());
+        Ok(if kinds.is_empty() { launch } else { launch.arg("--kinds").arg(&kinds.join(",")) })
     }
 
     /// The process, for its number, its signals and its log.
@@ -197,7 +198,7 @@ mod tests {
         let line = launch.args.join(" ");
         let listen = format!("worker --listen 127.0.0.1:{} ", launch.port);
         assert!(line.starts_with(&listen), "{line}");
-        let rest = "--database-url postgres://db --amqp-url amqp://mq --kinds image.resize,csv.import --slots 4";
+        let rest = "--database-url postgres://db --amqp-url amqp://mq --slots 4 --kinds image.resize,csv.import";
         assert_eq!(line[listen.len()..], *rest);
     }
 

@@ -71,8 +71,7 @@ impl Stage {
         let worker = worker.ready(Ready::Says("working".to_owned()));
         let http = api.http()?;
         let front = Front::Servers { _api: api, worker };
-        let mut stage =
-            Stage { http, dir, database_url: Some(database_url.to_owned()), front, workers: vec![] };
+        let mut stage = Stage { http, dir, database_url: Some(database_url.to_owned()), front, workers: vec![] };
         stage.start_worker().await?;
         Ok(stage)
     }

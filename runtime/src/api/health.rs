@@ -2,35 +2,61 @@
 //! part by part. Neither changes anything, and neither is a reason to refuse a call: a submit succeeds without a broker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::get;
 use longshore_sdk::api::{PartReadiness, Readiness};
 
+use super::json;
 use super::problem::Answer;
-use super::{Api, json};
-use crate::broker::Health;
+use crate::broker::{Broker, Health};
+use crate::ledger::Ledger;
+use crate::stop::Stop;
 
-pub(super) async fn alive() -> &'static str {
+/// What the probes of a process look at.
+#[derive(Clone)]
+pub struct Probes {
+    /// Asked for its clock.
+    pub ledger: Arc<dyn Ledger>,
+    /// Looked at, never asked.
+    pub broker: Arc<dyn Broker>,
+    /// How long the ledger may take.
+    pub patience: Duration,
+    /// Whether the process can do nothing without the broker: a worker. An API accepts jobs all the same.
+    pub needs_broker: bool,
+    /// Asked to end, the process is not ready for more.
+    pub stop: Stop,
+}
+
+/// `/healthz` and `/readyz`: all that a worker serves, and a part of what an API does.
+pub fn probes<S>(probes: Probes) -> Router<S> {
+    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).with_state(probes)
+}
+
+async fn alive() -> &'static str {
     "ok\n"
 }
 
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Answer<Response> {
-    let answers = tokio::time::timeout(api.settings.probe_timeout, api.ledger.now()).await;
-    let readiness = readiness(matches!(answers, Ok(Ok(_))), api.broker.health());
+async fn ready(State(probes): State<Probes>) -> Answer<Response> {
+    let answers = tokio::time::timeout(probes.patience, probes.ledger.now()).await;
+    let mut readiness = readiness(matches!(answers, Ok(Ok(_))), probes.broker.health(), probes.needs_broker);
+    readiness.ready &= !probes.stop.is_asked();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &readiness)
 }
 
-fn readiness(ledger_answers: bool, broker: Health) -> Readiness {
+fn readiness(ledger_answers: bool, broker: Health, needs_broker: bool) -> Readiness {
     let ledger = part((!ledger_answers).then_some("it does not answer"));
     let broker = part(match broker {
         Health { connected: false, .. } => Some("not connected"),
         Health { blocked: true, .. } => Some("it takes no messages: a memory or disk alarm"),
         Health { .. } => None,
     });
-    Readiness { ready: ledger.ready && broker.ready, ledger, broker }
+    Readiness { ready: ledger.ready && (broker.ready || !needs_broker), ledger, broker }
 }
 
 fn part(wrong: Option<&str>) -> PartReadiness {
@@ -42,17 +68,21 @@ mod tests {
     use super::*;
 
     const WELL: Health = Health { connected: true, blocked: false };
+    const AWAY: Health = Health { connected: false, blocked: false };
+    const BLOCKED: Health = Health { connected: true, blocked: true };
 
     #[test]
-    fn a_server_is_ready_when_every_part_is() {
-        assert!(readiness(true, WELL).ready);
-        for ill in [
-            readiness(false, WELL),
-            readiness(true, Health { connected: false, ..WELL }),
-            readiness(true, Health { blocked: true, ..WELL }),
-        ] {
+    fn a_worker_is_ready_when_every_part_is() {
+        assert!(readiness(true, WELL, true).ready);
+        for ill in [readiness(false, WELL, true), readiness(true, AWAY, true), readiness(true, BLOCKED, true)] {
             assert!(!ill.ready);
             assert!([ill.ledger, ill.broker].iter().filter_map(|part| part.detail.as_ref()).count() == 1);
         }
+    }
+
+    #[test]
+    fn an_api_without_its_broker_accepts_jobs_and_says_what_is_wrong() {
+        let readiness = readiness(true, AWAY, false);
+        assert!(readiness.ready && !readiness.broker.ready);
     }
 }

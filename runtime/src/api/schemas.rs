@@ -206,9 +206,11 @@ pub(super) mod tests {
         let thumbnail = json!({
             "type": "object", "required": ["width"], "properties": { "width": { "type": "integer" } }
         });
-        let source = |name: &str| json!({
-            "type": "object", "required": [name], "additionalProperties": false, "properties": { (name): { "type": "string" } }
-        });
+        let source = |name: &str| {
+            json!({
+                "type": "object", "required": [name], "additionalProperties": false, "properties": { (name): { "type": "string" } }
+            })
+        };
         let known = known(json!({ "properties": {
             "thumbnail": { "anyOf": [thumbnail, { "type": "null" }] },
             "source": { "oneOf": [source("file"), source("path")] }

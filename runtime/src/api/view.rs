@@ -137,11 +137,14 @@ fn running(job: &Job) -> Option<AttemptView> {
 fn outcome(ended: Ended) -> AttemptOutcome {
     match ended {
         Ended::Done => AttemptOutcome::Done,
-        Ended::Error | Ended::Timeout | Ended::Panic => AttemptOutcome::Retry,
+        Ended::Error => AttemptOutcome::Error,
+        Ended::Timeout => AttemptOutcome::Timeout,
+        Ended::Panic => AttemptOutcome::Panic,
         Ended::Fatal => AttemptOutcome::Fatal,
         Ended::Canceled => AttemptOutcome::Canceled,
-        Ended::Yielded | Ended::HandedBack => AttemptOutcome::Yielded,
+        Ended::Yielded => AttemptOutcome::Yielded,
         Ended::Lost => AttemptOutcome::Lost,
+        Ended::HandedBack => AttemptOutcome::HandedBack,
     }
 }
 

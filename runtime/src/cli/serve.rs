@@ -38,6 +38,17 @@ struct Place {
     data_dir: Option<PathBuf>,
 }
 
+/// The same for a worker, which serves its probes alone.
+#[derive(Debug, Args)]
+struct Post {
+    /// Where to answer /healthz and /readyz [env: LONGSHORE_WORKER_LISTEN] [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where to keep files [env: LONGSHORE_DATA_DIR] [default: .longshore]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
 /// The ledger.
 #[derive(Debug, Args)]
 struct Database {
@@ -95,7 +106,7 @@ pub(super) struct Worker {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
-    place: Place,
+    place: Post,
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
@@ -175,10 +186,20 @@ impl Common {
 
 impl Place {
     fn flags(&self) -> Vec<Given> {
-        let data_dir = self.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
-        let listen = flag("listen", "--listen", self.listen.clone());
-        [listen, flag("data_dir", "--data-dir", data_dir)].into_iter().flatten().collect()
+        place("listen", self.listen.clone(), self.data_dir.as_ref())
     }
+}
+
+impl Post {
+    fn flags(&self) -> Vec<Given> {
+        place("worker.listen", self.listen.clone(), self.data_dir.as_ref())
+    }
+}
+
+fn place(listen_key: &str, listen: Option<String>, data_dir: Option<&PathBuf>) -> Vec<Given> {
+    let data_dir = data_dir.map(|dir| dir.to_string_lossy().into_owned());
+    let given = [flag(listen_key, "--listen", listen), flag("data_dir", "--data-dir", data_dir)];
+    given.into_iter().flatten().collect()
 }
 
 impl Database {

@@ -114,7 +114,8 @@ async fn a_scheduled_job_runs_when_it_is_due(stage: Stage) -> Result<()> {
 }
 
 async fn a_timeout_is_a_failed_attempt(stage: Stage) -> Result<()> {
-    let request = json!({"kind": "trial.work", "payload": {"work_ms": 600_000}, "timeout_seconds": 1, "max_attempts": 1});
+    let request =
+        json!({"kind": "trial.work", "payload": {"work_ms": 600_000}, "timeout_seconds": 1, "max_attempts": 1});
     let id = stage.submit_with(request).await?;
     let job = stage.settled(&id).await?;
     assert_eq!((&job["state"], outcomes(&job)), (&json!("failed"), vec!["timeout"]), "{job}");
@@ -135,7 +136,8 @@ async fn a_mistake_in_a_request_is_named_with_its_field(stage: Stage) -> Result<
     let unknown = json!({"kind": "trial.werk", "payload": {}});
     let problem = stage.http.post("/v1/jobs", &unknown).await?.expect(422)?.json()?;
     assert!(problem.to_string().contains("trial.work"), "the known kinds are listed: {problem}");
-    let nested = json!({"kind": "media.transcode", "payload": {"source": {"file": "x"}, "video": {"preset": "h264_9p"}}});
+    let nested =
+        json!({"kind": "media.transcode", "payload": {"source": {"file": "x"}, "video": {"preset": "h264_9p"}}});
     let problem = stage.http.post("/v1/jobs", &nested).await?.expect(422)?.json()?;
     assert_eq!(problem["errors"][0]["pointer"], "/payload/video/preset", "{problem}");
     Ok(())

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use longshore_tests::media;
-use longshore_tests::procfs;
 use longshore_tests::process::run;
+use longshore_tests::procfs;
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::until::until;
 use serde_json::{Value, json};
@@ -47,7 +47,8 @@ async fn a_video_is_transcoded_with_sound_and_a_thumbnail(stage: Stage) -> Resul
     let job = stage.settled(&id).await?;
     assert_eq!(job["state"], "completed", "{job}");
     let video = probe(&stage.download(&id, "video.mp4").await?).await?;
-    let codecs: Vec<_> = video["streams"].as_array().into_iter().flatten().map(|one| one["codec_name"].clone()).collect();
+    let codecs: Vec<_> =
+        video["streams"].as_array().into_iter().flatten().map(|one| one["codec_name"].clone()).collect();
     assert!(codecs.contains(&json!("h264")) && codecs.contains(&json!("aac")), "{video}");
     let seconds: f64 = video["format"]["duration"].as_str().unwrap_or_default().parse()?;
     assert!((seconds - 3.0).abs() < 0.3, "{seconds} s");

@@ -145,7 +145,8 @@ async fn a_message_that_nobody_can_read_is_kept_with_the_reason() -> Result<()> 
     let stage = Stage::on(&Postgres::shared().await?.database().await?, &broker).await?;
     let channel = channel(&broker).await?;
     for (content_type, body) in [("application/json", &b"{not json"[..]), ("application/x-longshore", b"\x07rubbish")] {
-        let properties = lapin::BasicProperties::default().with_content_type(content_type.into()).with_message_id("m".into());
+        let properties =
+            lapin::BasicProperties::default().with_content_type(content_type.into()).with_message_id("m".into());
         let options = lapin::options::BasicPublishOptions::default();
         channel.basic_publish("".into(), "longshore.jobs.trial.work".into(), options, body, properties).await?;
     }
