@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::queue::{Message, Queue};
 use super::link::unavailable;
@@ -59,6 +60,7 @@ pub struct Embedded {
     events: broadcast::Sender<Announcement>,
     control: broadcast::Sender<Control>,
     closing: CancellationToken,
+    tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +93,8 @@ impl Embedded {
         let (events, _) = broadcast::channel(limits.feed.max(1));
         let (control, _) = broadcast::channel(limits.feed.max(1));
         let (queues, buried) = (Arc::default(), Mutex::default());
-        Self { limits, duplicate_every, queues, buried, events, control, closing: CancellationToken::new() }
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self { limits, duplicate_every, queues, buried, events, control, closing, tasks }
     }
 
     fn graveyard(&self) -> MutexGuard<'_, VecDeque<Buried>> {
@@ -106,8 +109,7 @@ impl Embedded {
         self.open()?;
         let (out, feed) = mpsc::channel(1);
         let (heard, closing) = (source.subscribe(), self.closing.clone());
-        #[expect(clippy::disallowed_methods, reason = "ends with the consumer or the broker, whichever is first")]
-        tokio::spawn(async move { closing.run_until_cancelled(forward(heard, out)).await });
+        self.tasks.spawn(async move { closing.run_until_cancelled(forward(heard, out)).await });
         Ok(feed)
     }
 }
@@ -197,8 +199,7 @@ impl Broker for Embedded {
         let closing = Arc::new(self.closing.child_token());
         let consumer = self.queues.lock().by_kind.entry(kind.to_owned()).or_default().join(prefetch, out, settle);
         let queues = Arc::clone(&self.queues);
-        #[expect(clippy::disallowed_methods, reason = "ends with the consumer or the broker, whichever is first")]
-        tokio::spawn(queues.serve((kind.to_owned(), consumer), settlements, Arc::clone(&closing)));
+        self.tasks.spawn(queues.serve((kind.to_owned(), consumer), settlements, Arc::clone(&closing)));
         Ok(Consumer::new(deliveries, closing))
     }
 
