@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use longshore_sdk::CancelReason;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +70,8 @@ pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
     let heart_done = CancellationToken::new();
     let heart = heartbeat::start(shift.pulse(setup, &heart_done), enlisted)
         .map_err(|error| crate::ledger::LedgerError::Unavailable(format!("no heartbeat thread: {error}")))?;
-    tracing::info!(%worker, slots = setup.settings.slots, kinds = ?card.kinds, "working");
     Arc::clone(&shift).open().await;
+    tracing::info!(%worker, slots = setup.settings.slots, kinds = ?card.kinds, "working");
     tokio::select! {
         () = stop.asked() => shift.drain().await,
         () = shift.lapsed.cancelled() => shift.abandon().await,
@@ -128,8 +129,13 @@ impl Shift {
         }
     }
 
-    /// Starts to take: a task per kind, one for progress, one for what is told to all workers.
+    /// Starts to take: a task per kind, one for progress, one for what is told to all workers. The queues come first: a producer that
+    /// sees this worker ready may publish to them.
     async fn open(self: Arc<Self>) {
+        let declared = self.registry.kinds().map(|kind| self.broker.declare(kind));
+        if let Some(error) = join_all(declared).await.into_iter().find_map(Result::err) {
+            tracing::warn!(%error, "the queues are not declared yet");
+        }
         for (kind, _) in self.registry.entries() {
             self.tasks.spawn("consume", Arc::clone(&self).take(kind.to_owned()));
         }

@@ -5,7 +5,8 @@ use anyhow::Result;
 use longshore_tests::postgres::Postgres;
 use longshore_tests::proxy::Proxy;
 use longshore_tests::rabbitmq::RabbitMq;
-use longshore_tests::stage::Stage;
+use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::until::until;
 use serde_json::{Value, json};
 
 super::on_both_stages!(
@@ -143,22 +144,16 @@ async fn a_database_that_restarts_loses_nothing_and_restarts_no_job() -> Result<
 async fn a_message_that_nobody_can_read_is_kept_with_the_reason() -> Result<()> {
     let broker = RabbitMq::shared().await?.vhost().await?;
     let stage = Stage::on(&Postgres::shared().await?.database().await?, &broker).await?;
-    let channel = channel(&broker).await?;
-    for (content_type, body) in [("application/json", &b"{not json"[..]), ("application/x-longshore", b"\x07rubbish")] {
-        let properties =
-            lapin::BasicProperties::default().with_content_type(content_type.into()).with_message_id("m".into());
-        let options = lapin::options::BasicPublishOptions::default();
-        channel.basic_publish("".into(), "longshore.jobs.trial.work".into(), options, body, properties).await?;
+    let producer = Producer::connect(&broker).await?;
+    let named = || lapin::BasicProperties::default().with_message_id("order-7".into());
+    producer.publish(b"{not json", named().with_content_type("application/json".into())).await?;
+    producer.publish(b"\x07rubbish", named().with_content_type("application/x-longshore".into())).await?;
+    let mut reasons = String::new();
+    for _ in 0..2 {
+        let message = until("a dead message", PATIENCE, || async { producer.dead().await }).await;
+        reasons.push_str(&message);
     }
-    let mut reasons = vec![];
-    while reasons.len() < 2 {
-        let got = channel.basic_get("longshore.dead".into(), lapin::options::BasicGetOptions { no_ack: true }).await?;
-        let Some(message) = got else { continue };
-        let headers = message.properties.headers().clone().unwrap_or_default();
-        reasons.push(format!("{:?}", headers.inner().get("x-longshore-reason")));
-    }
-    assert!(reasons.iter().any(|reason| reason.contains("no JSON")), "{reasons:?}");
-    assert!(reasons.iter().any(|reason| reason.contains("version")), "{reasons:?}");
+    assert!(reasons.contains("no JSON") && reasons.contains("version"), "{reasons}");
     let id = stage.submit("trial.work", json!({})).await?;
     assert_eq!(stage.settled(&id).await?["state"], "completed", "the worker goes on");
     Ok(())
@@ -169,25 +164,49 @@ async fn a_delivery_that_comes_many_times_has_one_effect() -> Result<()> {
     let broker = RabbitMq::shared().await?.vhost().await?;
     let mut stage = Stage::on(&Postgres::shared().await?.database().await?, &broker).await?;
     stage.start_worker().await?;
-    let channel = channel(&broker).await?;
-    let id = longshore_sdk::JobId::fresh();
+    let producer = Producer::connect(&broker).await?;
+    let id = longshore_sdk::JobId::fresh().to_string();
     let payload = json!({"log": stage.note_file(), "work_ms": 300}).to_string();
     for _ in 0..20 {
         let properties = lapin::BasicProperties::default()
             .with_content_type("application/json".into())
             .with_type("trial.work".into())
-            .with_message_id(id.to_string().into());
-        let options = lapin::options::BasicPublishOptions::default();
-        channel
-            .basic_publish("".into(), "longshore.jobs.trial.work".into(), options, payload.as_bytes(), properties)
-            .await?;
+            .with_message_id(id.as_str().into());
+        producer.publish(payload.as_bytes(), properties).await?;
     }
-    all_completed_once(&stage, &[id.to_string()]).await
+    all_completed_once(&stage, &[id]).await
 }
 
-/// A plain AMQP client: any producer's.
-async fn channel(url: &str) -> Result<lapin::Channel> {
-    Ok(lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?.create_channel().await?)
+/// A plain AMQP client, as any language has one.
+struct Producer {
+    channel: lapin::Channel,
+    _connection: lapin::Connection,
+}
+
+impl Producer {
+    async fn connect(url: &str) -> Result<Producer> {
+        let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await?;
+        Ok(Producer { channel, _connection: connection })
+    }
+
+    async fn publish(&self, body: &[u8], properties: lapin::BasicProperties) -> Result<()> {
+        let (queue, options) =
+            ("longshore.jobs.trial.work", lapin::options::BasicPublishOptions { mandatory: true, ..<_>::default() });
+        let confirm = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await?.await?;
+        anyhow::ensure!(matches!(confirm, lapin::Confirmation::Ack(None)), "no queue took it: {confirm:?}");
+        Ok(())
+    }
+
+    /// Why the next message on `longshore.dead` lies there.
+    async fn dead(&self) -> Option<String> {
+        let options = lapin::options::BasicGetOptions { no_ack: true };
+        let message = self.channel.basic_get("longshore.dead".into(), options).await.ok()??;
+        let headers = message.properties.headers().clone()?;
+        let reason = headers.inner().get("x-longshore-reason")?.as_long_string()?.to_string();
+        Some(format!("{reason}\n"))
+    }
 }
 
 async fn all_completed_once(stage: &Stage, ids: &[String]) -> Result<()> {
