@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod docs;
 mod failures;
 mod journeys;
 mod media;
