@@ -2,6 +2,7 @@
 //!
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
+mod chart;
 mod cli;
 mod contract;
 mod docs;
