@@ -160,14 +160,14 @@ mod tests {
     #[test]
     fn a_failed_job_shows_its_error_its_field_and_its_attempts() {
         let error = json!({"code": "not_an_image", "message": "no header", "field": "/source"});
-        let attempt = json!({"attempt": 1, "worker": "w", "outcome": "retry", "started_at": "2026-01-02T03:04:05Z",
+        let attempt = json!({"attempt": 1, "worker": "w", "outcome": "error", "started_at": "2026-01-02T03:04:05Z",
             "error": {"code": "io", "message": "disk away"}});
         let more = json!({"state": "failed", "dead_letter": true, "attempt": 2, "charged": 2, "error": error,
             "attempts": [attempt], "finished_at": "2026-01-02T03:05:05Z"});
         let expected = "\
 01890a5d-ac96-774b-bcce-b302099a8057  image.resize  failed (dead letter)
   attempts  2 (2 of 5 charged)
-    #1      retry: io: disk away
+    #1      error: io: disk away
   times     submitted 2026-01-02T03:04:05Z, ended 2026-01-02T03:05:05Z
   error     not_an_image: no header (at /source)";
         assert_eq!(job(&view(more)), expected);

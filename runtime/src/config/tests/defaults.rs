@@ -16,6 +16,7 @@ fn the_documented_defaults_name_every_setting() {
     let documented: Vec<String> = leaves(&defaults()).into_iter().map(|leaf| leaf.key).collect();
     let config = Config {
         database: DatabaseConfig { url: Some("set".into()), ..Config::default().database },
+        worker: WorkerConfig { listen: Some(([127, 0, 0, 1], 1).into()), ..Config::default().worker },
         csv_import: CsvImportConfig { database_url: Some("set".into()), ..Config::default().csv_import },
         ..Config::default()
     };
