@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod body;
+mod dead_letters;
 mod files;
 pub mod health;
 mod jobs;
@@ -73,6 +74,15 @@ pub struct ApiSettings {
     pub max_metadata_bytes: usize,
     /// The largest page of a listing. Default 200.
     pub max_page: usize,
+    /// How long an idempotency key is remembered. Default 24 h.
+    #[serde(with = "seconds")]
+    pub idempotency_ttl: Duration,
+    /// The most jobs of one batch. Default 1,000.
+    pub max_batch: usize,
+    /// A larger batch body is refused. Default 8 MiB.
+    pub max_batch_bytes: u64,
+    /// The most dead letters that one call replays or purges. Default 1,000.
+    pub max_bulk: usize,
     /// How long a submit waits for the broker's confirm before it leaves the job to the relay. Default 5 s.
     #[serde(with = "seconds")]
     pub publish_timeout: Duration,
@@ -98,6 +108,10 @@ impl Default for ApiSettings {
             max_delay: Duration::from_secs(366 * 24 * 3600),
             max_metadata_bytes: 16 * 1024,
             max_page: 200,
+            idempotency_ttl: Duration::from_secs(24 * 3600),
+            max_batch: 1_000,
+            max_batch_bytes: 8 * 1024 * 1024,
+            max_bulk: 1_000,
             publish_timeout: Duration::from_secs(5),
             ledger_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(2),
@@ -167,6 +181,10 @@ impl Api {
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
+        .route("/v1/jobs/batch", post(submit::batch::submit))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay))
+        .route("/v1/dead-letters/purge", post(dead_letters::purge))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))

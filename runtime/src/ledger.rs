@@ -42,7 +42,8 @@ pub trait Ledger: Send + Sync + 'static {
     // Submit and look.
 
     /// Inserts jobs. Those that are due now are marked queued: the caller publishes them. A job whose id exists is left
-    /// as it is and answered with its present row, so a repeat is harmless.
+    /// as it is and answered with its present row, so a repeat is harmless; so is one whose idempotency key lives, under
+    /// whatever id.
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>>;
     /// The caller's publish failed: hands the job to the relay, if its version is unchanged.
     async fn unqueue(&self, job: JobId, version: i64) -> Answer<()>;
@@ -68,6 +69,12 @@ pub trait Ledger: Send + Sync + 'static {
     async fn cancel(&self, job: JobId) -> Answer<Canceling>;
     /// Makes a dead letter ready again, with a fresh account; its attempt number goes on rising.
     async fn replay(&self, job: JobId) -> Answer<Replaying>;
+
+    /// Dead letters of a kind, oldest first.
+    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>>;
+    /// Removes those of these jobs that are dead letters and owe no announcement, with their attempts and idempotency keys;
+    /// says how many.
+    async fn purge(&self, jobs: &[JobId]) -> Answer<usize>;
 
     // The road back into the broker.
 

@@ -2,8 +2,10 @@
 //! Shapes only: nothing here checks a limit, reads a clock or knows HTTP, and requests refuse fields they do not know
 //! while answers may gain fields that an older client skips. Read [`problem`] for the errors.
 
+mod bulk;
 pub mod problem;
 
+pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
 pub use problem::{FieldError, Problem};
 
 use jiff::Timestamp;
@@ -96,6 +98,20 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All five.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Canceled];
+
+    /// Its word in JSON and in queries.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
     /// Whether no executor will touch the job again by itself.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Canceled)

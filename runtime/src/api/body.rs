@@ -100,7 +100,8 @@ impl From<BodyError> for Refusal {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+/// JSON text into a value; an error tells its place.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path(), error.inner());

@@ -43,7 +43,11 @@ pub(super) async fn show(
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Answer<Response> {
-    let filter = filter(&uri, api.settings.max_page)?;
+    page(&api, filter(&uri, api.settings.max_page)?).await
+}
+
+/// One page of jobs without their attempts.
+pub(super) async fn page(api: &Api, filter: Filter) -> Answer<Response> {
     let now = clock::now();
     let jobs = api.ask(api.ledger.list(&filter)).await?;
     let next = jobs.last().filter(|_| jobs.len() == filter.limit).map(|last| last.id);
@@ -85,7 +89,7 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, JobInPath(id): JobInPath
 }
 
 /// The job once it is settled, or as it stands when `wait` is over. A full waiting room means no wait.
-async fn settled_or_late(api: &Api, id: JobId, wait: Duration) -> ledger::Answer<Option<Job>> {
+pub(super) async fn settled_or_late(api: &Api, id: JobId, wait: Duration) -> ledger::Answer<Option<Job>> {
     let Some(_seat) = (!wait.is_zero()).then(|| api.waiting_room.try_acquire().ok()).flatten() else {
         return api.ask(api.ledger.job(id)).await;
     };
@@ -105,7 +109,7 @@ async fn settled_or_late(api: &Api, id: JobId, wait: Duration) -> ledger::Answer
 }
 
 /// A hint that saves seconds: workers see a cancel at their next heartbeat and relays a due job at their next look.
-async fn tell(api: &Api, control: Control) {
+pub(super) async fn tell(api: &Api, control: Control) {
     match tokio::time::timeout(api.settings.publish_timeout, api.broker.tell(&control)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(?control, %error, "not told; it will be seen a little later"),
@@ -114,7 +118,7 @@ async fn tell(api: &Api, control: Control) {
 }
 
 /// A job with its history.
-async fn whole(api: &Api, status: StatusCode, job: &Job) -> Answer<Response> {
+pub(super) async fn whole(api: &Api, status: StatusCode, job: &Job) -> Answer<Response> {
     let attempts = api.ask(api.ledger.attempts(job.id)).await?;
     let now = clock::now();
     let mut answer = json(status, &view::job(job, &attempts, now))?;
@@ -144,14 +148,19 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 
 fn filter(uri: &Uri, max_page: usize) -> Answer<Filter> {
     let params = Params::read(uri, &["state", "kind", "limit", "before"])?;
+    let state = params.get::<StateWord>("state", "pending, running, completed, failed or canceled")?;
+    narrowed(&params, state.map(|word| word.0), max_page)
+}
+
+/// What every listing knows: kind, place and size.
+pub(super) fn narrowed(params: &Params, state: Option<JobState>, max_page: usize) -> Answer<Filter> {
     let wanted = format!("a whole number from 1 to {max_page}");
     let limit = params.get("limit", &wanted)?.unwrap_or(DEFAULT_PAGE.min(max_page));
     if !(1..=max_page).contains(&limit) {
         return Err(Refusal::of_field(Fault::Malformed, "limit", format!("must be {wanted}")));
     }
-    let state = params.get::<StateWord>("state", "pending, running, completed, failed or canceled")?;
     let before = params.get("before", "a job's id")?;
-    Ok(Filter { state: state.map(|word| word.0), kind: params.get("kind", "a kind")?, before, limit })
+    Ok(Filter { state, kind: params.get("kind", "a kind")?, before, limit })
 }
 
 struct StateWord(JobState);

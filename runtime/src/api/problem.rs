@@ -28,6 +28,8 @@ pub enum Fault {
     AlreadyFinished,
     /// Only a dead letter can be replayed.
     NotADeadLetter,
+    /// The idempotency key came before with another body.
+    KeyReused,
     /// Over a limit.
     TooLarge,
     /// Another content type than is read here.
@@ -68,6 +70,9 @@ impl Fault {
             Self::Invalid => (S::UNPROCESSABLE_ENTITY, problem::INVALID_REQUEST, "A field is not as it should be"),
             Self::InvalidPayload => {
                 (S::UNPROCESSABLE_ENTITY, problem::INVALID_PAYLOAD, "The payload does not fit its kind")
+            }
+            Self::KeyReused => {
+                (S::UNPROCESSABLE_ENTITY, problem::IDEMPOTENCY_KEY_REUSED, "The key came before with another body")
             }
             Self::UnknownKind => (S::UNPROCESSABLE_ENTITY, problem::UNKNOWN_KIND, "There is no such kind"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, problem::INTERNAL, "Longshore made a mistake"),
@@ -155,6 +160,16 @@ impl Refusal {
         self
     }
 
+    /// What the caller reads. The one place where a refusal is logged: every one comes through here once.
+    pub fn tell(self) -> Problem {
+        let Inner { problem, log, .. } = *self.0;
+        match log {
+            Some(log) => tracing::warn!(status = problem.status, problem = %problem.problem_type, %log, "refused"),
+            None => tracing::debug!(status = problem.status, problem = %problem.problem_type, "refused"),
+        }
+        problem
+    }
+
     /// What is wrong.
     pub fn fault(&self) -> Fault {
         self.0.fault
@@ -194,12 +209,8 @@ impl From<StorageError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Inner { fault, problem, log, retry_after, whole } = *self.0;
-        // The one place where a refusal is logged: every one comes through here once.
-        match log {
-            Some(log) => tracing::warn!(status = problem.status, problem = %problem.problem_type, %log, "refused"),
-            None => tracing::debug!(status = problem.status, problem = %problem.problem_type, "refused"),
-        }
+        let (fault, retry_after, whole) = (self.0.fault, self.0.retry_after, self.0.whole);
+        let problem = self.tell();
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut answer = (fault.table().0, body).into_response();
         let headers = answer.headers_mut();
@@ -218,13 +229,14 @@ impl IntoResponse for Refusal {
 mod tests {
     use super::*;
 
-    const FAULTS: [Fault; 14] = [
+    const FAULTS: [Fault; 15] = [
         Fault::Malformed,
         Fault::NotFound,
         Fault::MethodNotAllowed,
         Fault::TooSlow,
         Fault::AlreadyFinished,
         Fault::NotADeadLetter,
+        Fault::KeyReused,
         Fault::TooLarge,
         Fault::UnsupportedMediaType,
         Fault::RangeNotSatisfiable,

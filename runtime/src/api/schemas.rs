@@ -40,9 +40,8 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    /// The kind called `name`.
-    pub(super) async fn get(&self, name: &str, ledger: &dyn Ledger) -> Answer<Arc<Known>> {
-        let asked = Instant::now();
+    /// The kind called `name`. Many that are asked for at one moment cost one read, however many are unknown.
+    pub(super) async fn get(&self, name: &str, asked: Instant, ledger: &dyn Ledger) -> Answer<Arc<Known>> {
         let cached = self.newer_than(asked.checked_sub(FRESH).unwrap_or(asked));
         if let Some(known) = cached.and_then(|kinds| kinds.get(name).cloned()) {
             return Ok(known);

@@ -1,6 +1,11 @@
-//! `POST /v1/jobs`: check, insert, publish, answer 202. Once the insert is committed the job is accepted, whatever the
-//! broker does: a publish that fails leaves the job to the relay. What cannot run is refused before the insert, with every
-//! field at fault. Read [`super::schemas`] for the payload's check.
+//! `POST /v1/jobs`: check, accept, answer 202 (or 200 to those who prefer to wait and see the end). What cannot run is
+//! refused before the ledger hears of it, with every field at fault. Read [`accept`] for what happens to the rest, [`batch`]
+//! for many at once, [`super::schemas`] for the payload's check.
+
+mod accept;
+pub(super) mod batch;
+mod idempotency;
+mod prefer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,97 +19,77 @@ use jiff::Timestamp;
 use longshore_sdk::JobId;
 use longshore_sdk::api::{FieldError, SubmitRequest};
 use serde_json::Value;
+use tokio::time::Instant;
 
+use self::accept::accept;
+use super::jobs::{settled_or_late, whole};
 use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid, request_id};
 use super::problem::{Answer, Fault, Refusal};
 use super::schemas::Known;
 use super::{Api, ApiSettings, body, json, view};
-use crate::broker::{BrokerError, JobMessage, Lane};
 use crate::clock;
-use crate::ledger::{Job, LedgerError, NewJob, Priority, RunAt};
+use crate::ledger::{Job, NewJob, Priority, RunAt};
 
 pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let fresh_id = request_id(&headers)?;
+    let (fresh_id, key, wait) = (request_id(&headers)?, idempotency::key(&headers)?, prefer::wait(&headers));
     let settings = &api.settings;
-    let mut request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
-    request.correlation_id.get_or_insert(fresh_id);
-    let known = api.schemas.get(&request.kind, api.ledger.as_ref()).await?;
-    let job = new_job(request, &known, settings)?;
+    let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
+    let job = prepare(&api, request, key, &fresh_id, Instant::now()).await?;
     let owner = api.clone();
-    let job = api.to_the_end(async move { accept(&owner, job).await }).await?;
-    accepted(&job)
+    let accepted = api.to_the_end(async move { accept(&owner, job).await }).await?;
+    let mut answer = match wait {
+        Some(wait) => awaited(&api, accepted.job, wait.min(settings.max_wait)).await?,
+        None => told(&accepted.job)?,
+    };
+    if accepted.replayed {
+        answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(answer)
 }
 
-fn accepted(job: &Job) -> Answer<Response> {
+/// Checks what is asked for, before the ledger hears of it.
+async fn prepare(
+    api: &Api,
+    mut request: SubmitRequest,
+    key: Option<String>,
+    fresh_id: &str,
+    asked: Instant,
+) -> Answer<NewJob> {
+    let lives = api.settings.idempotency_ttl;
+    let idempotency = key.map(|key| idempotency::of(key, &request, lives)).transpose()?;
+    request.correlation_id.get_or_insert_with(|| fresh_id.to_owned());
+    let known = api.schemas.get(&request.kind, asked, api.ledger.as_ref()).await?;
+    Ok(NewJob { idempotency, ..new_job(request, &known, &api.settings)? })
+}
+
+/// 202: it is written down.
+fn told(job: &Job) -> Answer<Response> {
     let now = clock::now();
     let mut answer = json(StatusCode::ACCEPTED, &view::job(job, &[], now))?;
-    let location = HeaderValue::try_from(view::address(job.id)).map_err(Refusal::internal)?;
-    answer.headers_mut().insert(LOCATION, location);
+    answer.headers_mut().insert(LOCATION, location(job)?);
     answer.headers_mut().insert(RETRY_AFTER, view::ask_again(job, now).unwrap_or(1).into());
     Ok(answer)
 }
 
-/// Inserts the job and puts it on the road. From the commit on it ends well.
-async fn accept(api: &Api, job: NewJob) -> Answer<Job> {
-    let job = insert(api, job).await?;
-    // A job that is not queued is scheduled: the relay publishes it at its time.
-    if job.queued_at.is_some()
-        && let Err(error) = publish(api, &job).await
-    {
-        tracing::warn!(job.id = %job.id, job.kind = %job.kind, %error, "not published; the relay will do it");
-        hand_to_relay(api, &job).await;
-    }
-    Ok(job)
-}
-
-/// A repeat finds the row of the first try if that was committed and only its reply was lost.
-async fn insert(api: &Api, job: NewJob) -> Answer<Job> {
-    let twice = async {
-        match api.submits.ask(job.clone()).await {
-            Err(LedgerError::Unavailable(error)) => {
-                tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
-                api.submits.ask(job).await
-            }
-            answer => answer,
+/// 200 with the job's end if that comes within `wait`, else 202. Who hangs up meanwhile has submitted all the same.
+async fn awaited(api: &Api, job: Job, wait: Duration) -> Answer<Response> {
+    let job = match settled_or_late(api, job.id, wait).await {
+        Ok(found) => found.unwrap_or(job),
+        // The job is accepted; that its end cannot be seen now is no reason to say otherwise.
+        Err(error) => {
+            tracing::warn!(job.id = %job.id, %error, "accepted, but its end cannot be awaited");
+            job
         }
     };
-    Ok(api.ask(twice).await?.job)
+    let mut answer = if job.state.is_terminal() { whole(api, StatusCode::OK, &job).await? } else { told(&job)? };
+    answer.headers_mut().insert(LOCATION, location(&job)?);
+    let applied = HeaderValue::try_from(format!("wait={}", wait.as_secs())).map_err(Refusal::internal)?;
+    answer.headers_mut().insert("preference-applied", applied);
+    Ok(answer)
 }
 
-async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
-    let health = api.broker.health();
-    if !health.connected || health.blocked {
-        // Waiting for a broker that is known to be away would hold up every caller for nothing.
-        return Err(BrokerError::Unavailable("not connected, or it takes no messages".into()));
-    }
-    let message = message(job);
-    match within(api.settings.publish_timeout, api.broker.publish(&message)).await {
-        Err(BrokerError::Unroutable(_)) => {
-            within(api.settings.publish_timeout, api.broker.declare(&job.kind)).await?;
-            within(api.settings.publish_timeout, api.broker.publish(&message)).await
-        }
-        answer => answer,
-    }
-}
-
-async fn within(limit: Duration, step: impl Future<Output = Result<(), BrokerError>>) -> Result<(), BrokerError> {
-    let late = || BrokerError::Unavailable(format!("no confirm in {limit:?}"));
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(late()))
-}
-
-async fn hand_to_relay(api: &Api, job: &Job) {
-    if let Err(error) = api.ask(api.ledger.unqueue(job.id, job.version)).await {
-        tracing::warn!(job.id = %job.id, %error, "not handed to the relay either; the reconciler will find it");
-    }
-}
-
-fn message(job: &Job) -> JobMessage {
-    let lane = match job.priority {
-        Priority::High => Lane::High,
-        Priority::Normal => Lane::Normal,
-        Priority::Low => Lane::Low,
-    };
-    JobMessage { job: job.id, kind: job.kind.clone(), lane, correlation_id: job.correlation_id.clone() }
+fn location(job: &Job) -> Answer<HeaderValue> {
+    HeaderValue::try_from(view::address(job.id)).map_err(Refusal::internal)
 }
 
 /// The job that a request asks for, or everything that is wrong with it.
@@ -131,6 +116,7 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
             .transpose()
             .map_err(Refusal::internal)?,
         correlation_id: request.correlation_id,
+        idempotency: None,
     })
 }
 

@@ -1,7 +1,10 @@
 //! The whole API over a real ledger (SQLite) and a real broker (the embedded one), called as a router. A worker is played
 //! by the ledger's own calls, so that every state a caller can see is one that the ledger made.
 
+mod batches;
+mod dead_letters;
 mod files;
+mod idempotency;
 mod jobs;
 mod probes;
 mod submits;

@@ -9,6 +9,7 @@ mod read;
 mod registry;
 mod road;
 mod round;
+mod submit;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -115,7 +116,7 @@ impl Ledger for Postgres {
     }
 
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
-        self.insert(jobs).await
+        self.accept(jobs).await
     }
 
     async fn unqueue(&self, job: JobId, version: i64) -> Answer<()> {
@@ -152,6 +153,14 @@ impl Ledger for Postgres {
 
     async fn replay(&self, job: JobId) -> Answer<Replaying> {
         self.replay_job(job).await
+    }
+
+    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        self.dead_of(kind, limit).await
+    }
+
+    async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {
+        self.purge_jobs(jobs).await
     }
 
     async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {

@@ -1,9 +1,11 @@
 //! What goes into the ledger and what comes out of it. Shapes only: the rules are in [`crate::job`], the SQL beside.
 
 mod delivery;
+mod submit;
 mod workers;
 
 pub use delivery::*;
+pub use submit::*;
 pub use workers::*;
 
 use std::time::Duration;
@@ -45,47 +47,6 @@ impl Priority {
     pub fn from_code(code: i16) -> Self {
         Self::ALL.into_iter().find(|priority| priority.code() == code).unwrap_or(Self::Normal)
     }
-}
-
-/// A job to accept.
-#[derive(Debug, Clone)]
-pub struct NewJob {
-    /// Its id, made by the caller, so that a repeat is recognised.
-    pub id: JobId,
-    /// Its kind.
-    pub kind: String,
-    /// Its payload, checked by the caller.
-    pub payload: Box<RawValue>,
-    /// Its priority.
-    pub priority: Priority,
-    /// Failures it may have.
-    pub max_attempts: u32,
-    /// One attempt's wall clock.
-    pub timeout: Duration,
-    /// When it is to run; `None`: now.
-    pub run_at: Option<RunAt>,
-    /// The caller's notes, a JSON object.
-    pub metadata: Option<Box<RawValue>>,
-    /// The id that follows the request through logs and events.
-    pub correlation_id: Option<String>,
-}
-
-/// When a job is to run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RunAt {
-    /// So long after the ledger accepted it.
-    After(Duration),
-    /// At this moment; now if it is past.
-    At(Timestamp),
-}
-
-/// What [`super::Ledger::submit`] did with a job.
-#[derive(Debug, Clone)]
-pub struct Submitted {
-    /// The row, new or already there.
-    pub job: Job,
-    /// Whether this call made it.
-    pub created: bool,
 }
 
 /// A job's whole row.

@@ -11,6 +11,7 @@ mod registry;
 mod road;
 mod round;
 mod schema;
+mod submit;
 #[cfg(test)]
 mod tests;
 
@@ -127,7 +128,7 @@ impl Ledger for Sqlite {
 
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
         let new = jobs.to_vec();
-        self.write(move |db, now| jobs::submit(db, now, &new)).await
+        self.write(move |db, now| submit::submit(db, now, &new)).await
     }
 
     async fn unqueue(&self, job: JobId, version: i64) -> Answer<()> {
@@ -168,6 +169,16 @@ impl Ledger for Sqlite {
 
     async fn replay(&self, job: JobId) -> Answer<Replaying> {
         self.write(move |db, now| jobs::replay(db, now, job)).await
+    }
+
+    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        let kind = kind.to_owned();
+        self.read(move |db, _| jobs::dead_of(db, &kind, limit)).await
+    }
+
+    async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {
+        let jobs = jobs.to_vec();
+        self.write(move |db, _| jobs::purge(db, &jobs)).await
     }
 
     async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {

@@ -190,6 +190,7 @@ fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::Ra
         run_at: None,
         metadata: None,
         correlation_id: delivery.correlation_id.clone(),
+        idempotency: None,
     }
 }
 

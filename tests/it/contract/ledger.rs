@@ -5,6 +5,7 @@
 
 mod cancel;
 mod claim;
+mod idempotency;
 mod leases;
 mod load;
 mod record;
@@ -69,6 +70,15 @@ stories! {
         a_failed_publish_goes_to_the_relay_if_the_version_is_unchanged
         jobs_are_listed_newest_first_by_state_kind_and_page
         of_an_unknown_job_nothing_is_known
+    }
+    idempotency {
+        a_key_that_comes_again_finds_the_job_of_the_first
+        a_key_with_another_fingerprint_is_a_conflict_and_writes_nothing
+        a_key_twice_in_one_batch_makes_one_job
+        of_64_callers_with_one_key_one_makes_the_job_and_all_get_it
+        batches_that_share_keys_in_any_order_do_not_lock_each_other_out
+        a_key_whose_time_is_over_makes_a_new_job
+        only_dead_letters_whose_end_is_announced_are_purged_with_all_that_is_theirs
     }
     claim {
         a_claim_starts_the_next_attempt

@@ -1,4 +1,4 @@
-//! Submit, look, cancel, replay, and what a running attempt saves on its way.
+//! Look, cancel, replay, purge, and what a running attempt saves on its way. How a job comes in is in [`super::submit`].
 
 use longshore_sdk::{JobId, Progress};
 use serde_json::value::RawValue;
@@ -6,67 +6,11 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::read::{self, JOB, int, long_ms, text};
+use super::read::{self, JOB, int, text};
 use crate::job::state::State;
-use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, NewJob, Replaying, RunAt, Submitted};
+use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying};
 
 impl Postgres {
-    pub(super) async fn insert(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
-        // A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
-        let sql = format!(
-            "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, due_at, queued_at) \
-             select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, \
-                case when due > now() then due end, case when due > now() then null else now() end \
-             from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
-                $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[]) \
-                as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, run_at, delay_ms)) as t \
-             on conflict (id) do nothing returning {JOB}"
-        );
-        let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.0).collect();
-        let kinds: Vec<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
-        let payloads: Vec<&str> = jobs.iter().map(|job| job.payload.get()).collect();
-        let priorities: Vec<i16> = jobs.iter().map(|job| job.priority.code()).collect();
-        let attempts: Vec<i32> = jobs.iter().map(|job| int(job.max_attempts)).collect();
-        let timeouts: Vec<i64> = jobs.iter().map(|job| long_ms(job.timeout)).collect();
-        let metadata: Vec<Option<&str>> = jobs.iter().map(|job| job.metadata.as_deref().map(RawValue::get)).collect();
-        let correlations: Vec<Option<&str>> = jobs.iter().map(|job| job.correlation_id.as_deref()).collect();
-        let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
-        let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
-        let rows = self
-            .query(
-                &sql,
-                &[
-                    &ids,
-                    &kinds,
-                    &payloads,
-                    &priorities,
-                    &attempts,
-                    &timeouts,
-                    &metadata,
-                    &correlations,
-                    &run_ats,
-                    &delays,
-                ],
-            )
-            .await?;
-        let mut made: std::collections::HashMap<_, _> =
-            rows.iter().map(read::job).map(|job| (job.id, Submitted { job, created: true })).collect();
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            answers.push(match made.remove(&job.id) {
-                Some(submitted) => submitted,
-                None => self.submitted_before(job.id).await?,
-            });
-        }
-        Ok(answers)
-    }
-
-    async fn submitted_before(&self, job: JobId) -> Answer<Submitted> {
-        let present = self.read_job(job).await?;
-        let gone = || crate::ledger::LedgerError::Unavailable(format!("job {job} was removed while it was submitted"));
-        Ok(Submitted { job: present.ok_or_else(gone)?, created: false })
-    }
-
     pub(super) async fn read_job(&self, job: JobId) -> Answer<Option<Job>> {
         let row = self.one(&format!("select {JOB} from jobs where id = $1"), &[&job.0]).await?;
         Ok(row.as_ref().map(read::job))
@@ -148,18 +92,23 @@ impl Postgres {
         }
         Ok(self.read_job(job).await?.map_or(Replaying::Unknown, Replaying::NotDead))
     }
-}
 
-fn at(run_at: Option<RunAt>) -> Option<jiff::Timestamp> {
-    match run_at {
-        Some(RunAt::At(moment)) => Some(moment),
-        Some(RunAt::After(_)) | None => None,
+    pub(super) async fn dead_of(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = "select id from jobs where state = 3 and kind = $1 order by id limit $2";
+        let rows = self.query(sql, &[&kind, &limit]).await?;
+        Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
     }
-}
 
-fn delay_ms(run_at: Option<RunAt>) -> i64 {
-    match run_at {
-        Some(RunAt::After(delay)) => long_ms(delay),
-        Some(RunAt::At(_)) | None => 0,
+    pub(super) async fn purge_jobs(&self, jobs: &[JobId]) -> Answer<usize> {
+        // One statement: what belongs to a job goes with it or stays with it. In the order of ids, as all who lock many.
+        let sql = "with gone as (delete from jobs where id in (select id from jobs where id = any($1) and state = 3 \
+                and not unannounced order by id for update) returning id), \
+             history as (delete from attempts a using gone where a.job = gone.id), \
+             keys as (delete from idempotency i using gone where i.job = gone.id) \
+             select count(*) from gone";
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+        let row = self.one(sql, &[&ids]).await?.expect("an aggregate answers one row");
+        Ok(usize::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 }

@@ -5,7 +5,10 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/postgres/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/postgres/0001_ledger.sql"),
+    include_str!("../../../migrations/postgres/0002_idempotency.sql"),
+];
 
 /// Any number that no other program of this database locks by; ours spells "longshor".
 const LOCK: i64 = 0x6c6f_6e67_7368_6f72;

@@ -1,57 +1,15 @@
-//! Submit, look, cancel and replay: what callers and operators do with jobs. It runs nothing and publishes nothing; what goes
-//! back on the road is in [`super::road`].
+//! Look, cancel, replay and purge: what callers and operators do with jobs. It runs nothing and publishes nothing; what goes
+//! back on the road is in [`super::road`], how a job comes in in [`super::submit`].
 
 use longshore_sdk::JobId;
 use rusqlite::types::Value;
-use rusqlite::{Connection, named_params, params_from_iter};
-use serde_json::value::RawValue;
+use rusqlite::{Connection, params_from_iter};
 
-use super::columns::{self, Columns, Id, later, micros, millis};
+use super::columns::{self, Columns, Id};
 use crate::job::state::State;
-use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, NewJob, Replaying, RunAt, Submitted};
+use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, Replaying};
 
-pub(super) fn submit(db: &Connection, now: i64, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
-    jobs.iter().map(|new| Ok(Submitted { created: insert(db, now, new)?, job: present(db, new.id)? })).collect()
-}
-
-/// Inserts it unless its id exists. One that is due now is on the road at once; a later one waits for the relay.
-fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
-    let due_at = due(new.run_at, now);
-    let inserted = db
-        .prepare_cached(
-            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, created_at, changed_at, \
-             due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, :now, :now, \
-             :due_at, :queued_at) on conflict (id) do nothing",
-        )?
-        .execute(named_params! {
-            ":id": Id(new.id.0),
-            ":kind": new.kind,
-            ":priority": new.priority.code(),
-            ":max_attempts": new.max_attempts,
-            ":timeout_ms": millis(new.timeout),
-            ":correlation_id": new.correlation_id,
-            ":now": now,
-            ":due_at": due_at,
-            ":queued_at": due_at.is_none().then_some(now),
-        })?;
-    if inserted == 1 {
-        let metadata = new.metadata.as_deref().map(RawValue::get);
-        db.prepare_cached("insert into payloads (seq, payload, metadata) values (last_insert_rowid(), ?1, ?2)")?
-            .execute((new.payload.get(), metadata))?;
-    }
-    Ok(inserted == 1)
-}
-
-/// When the relay is to publish it; `None`: it is due now.
-fn due(run_at: Option<RunAt>, now: i64) -> Option<i64> {
-    let due = match run_at? {
-        RunAt::After(wait) => later(now, wait),
-        RunAt::At(moment) => micros(moment),
-    };
-    (due > now).then_some(due)
-}
-
-fn present(db: &Connection, job: JobId) -> Answer<Job> {
+pub(super) fn present(db: &Connection, job: JobId) -> Answer<Job> {
     columns::job_of(db, job)?.ok_or_else(|| LedgerError::Refused(format!("job {job} has a row but no payload")))
 }
 
@@ -128,4 +86,24 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     )?
     .execute((head.seq, now))?;
     present(db, job).map(Replaying::Ready)
+}
+
+pub(super) fn dead_of(db: &Connection, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+    let sql = "select id from jobs where state = 3 and kind = ?1 order by id limit ?2";
+    columns::rows(db, sql, (kind, count(limit)), |row| Columns::of(row).job())
+}
+
+pub(super) fn purge(db: &Connection, jobs: &[JobId]) -> Answer<usize> {
+    let mut purged = 0;
+    for job in jobs {
+        let sql = "delete from jobs where id = ?1 and state = 3 and unannounced = 0 returning seq";
+        let seq: Option<i64> = columns::rows(db, sql, [Id(job.0)], |row| row.get(0))?.pop();
+        let Some(seq) = seq else { continue };
+        for sql in ["delete from payloads where seq = ?1", "delete from attempts where seq = ?1"] {
+            db.prepare_cached(sql)?.execute([seq])?;
+        }
+        db.prepare_cached("delete from idempotency where job = ?1")?.execute([Id(job.0)])?;
+        purged += 1;
+    }
+    Ok(purged)
 }

@@ -8,7 +8,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
+];
 
 /// How long a call waits for another process that writes the same file (a migration, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{
     Beat, Claim, Claimed, Ended, Event, Fence, Granted, Job, Ledger, NewJob, Priority, Record, Recorded, RunAt, Settle,
-    Whose, WorkerCard,
+    Submitted, Whose, WorkerCard,
 };
 use longshore_sdk::{ErrorReport, JobId};
 use longshore_tests::until::until;
@@ -36,12 +36,18 @@ pub(super) fn new_job() -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: Some("c-1".into()),
+        idempotency: None,
     }
+}
+
+/// The row of a submit that found or made one.
+pub(super) fn made(submitted: &Submitted) -> &Job {
+    submitted.job().expect("no conflict")
 }
 
 pub(super) async fn submit(ledger: &dyn Ledger, job: NewJob) -> JobId {
     let submitted = ledger.submit(std::slice::from_ref(&job)).await.unwrap();
-    assert!(submitted.len() == 1 && submitted[0].created, "{submitted:?}");
+    assert!(submitted.len() == 1 && submitted[0].is_created(), "{submitted:?}");
     job.id
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{
     Canceling, Claimed, Ended, Fence, Filter, Job, Ledger, NewJob, Priority, Recorded, Replaying, RunAt, Settle,
+    Submitted,
 };
 use longshore_sdk::JobId;
 
@@ -21,8 +22,8 @@ pub(super) async fn a_job_that_is_due_is_on_the_road_at_once(ledger: Arc<dyn Led
     };
     let before = ledger.now().await.unwrap();
     let submitted = ledger.submit(std::slice::from_ref(&new)).await.unwrap().remove(0);
-    assert!(submitted.created);
-    for job in [submitted.job, look(&*ledger, new.id).await] {
+    assert!(submitted.is_created());
+    for job in [made(&submitted).clone(), look(&*ledger, new.id).await] {
         assert_eq!((job.id, job.kind.as_str(), job.state, job.version), (new.id, "demo.greet", State::Pending, 1));
         assert_eq!((job.priority, job.max_attempts, job.timeout), (Priority::High, 7, new.timeout));
         assert_eq!((job.attempt, job.charged, job.crashes, job.cancel_requested), (0, 0, 0, false));
@@ -53,13 +54,13 @@ pub(super) async fn a_repeated_submit_finds_the_row_of_the_first(ledger: Arc<dyn
     let other = new_job();
     let changed = NewJob { payload: json("2"), kind: "other".into(), ..new.clone() };
     let answers = ledger.submit(&[new.clone(), changed.clone(), other.clone()]).await.unwrap();
-    let created: Vec<_> = answers.iter().map(|answer| (answer.job.id, answer.created)).collect();
+    let created: Vec<_> = answers.iter().map(|answer| (made(answer).id, answer.is_created())).collect();
     assert_eq!(created, [(new.id, true), (new.id, false), (other.id, true)]);
     let fence = granted(claim(&*ledger, worker(&*ledger, LONG).await, new.id).await).fence;
     let again = ledger.submit(&[changed]).await.unwrap().remove(0);
-    assert!(!again.created);
-    assert_eq!((again.job.state, again.job.version, again.job.attempt), (State::Running, 2, fence.attempt));
-    assert_eq!((again.job.kind.as_str(), again.job.payload.get()), ("demo.greet", new.payload.get()));
+    let Submitted::Repeated(again) = again else { panic!("not recognised: {again:?}") };
+    assert_eq!((again.state, again.version, again.attempt), (State::Running, 2, fence.attempt));
+    assert_eq!((again.kind.as_str(), again.payload.get()), ("demo.greet", new.payload.get()));
     assert!(ledger.submit(&[]).await.unwrap().is_empty());
 }
 

@@ -1,0 +1,95 @@
+//! Insert, publish: once the insert is committed the job is accepted, whatever the broker does. A publish that fails leaves the
+//! job to the relay. It checks nothing: what comes here can run. Read [`crate::ledger::Ledger::submit`] for what a repeat finds.
+
+use std::time::Duration;
+
+use crate::api::problem::{Answer, Fault, Refusal};
+use crate::api::{Api, view};
+use crate::broker::{BrokerError, JobMessage, Lane};
+use crate::job::state::State;
+use crate::ledger::{Job, LedgerError, NewJob, Priority, Submitted};
+
+/// A job that is written down.
+pub(super) struct Accepted {
+    pub(super) job: Job,
+    /// Whether an earlier request with the same idempotency key made it.
+    pub(super) replayed: bool,
+}
+
+/// Inserts the job and puts it on the road. From the commit on it ends well.
+pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
+    let id = new.id;
+    let job = match insert(api, new).await? {
+        Submitted::Created(job) | Submitted::Repeated(job) => job,
+        Submitted::Conflict(first) => return Err(reused().about(view::address(first))),
+    };
+    if belongs_on_the_road(&job)
+        && let Err(error) = publish(api, &job).await
+    {
+        tracing::warn!(job.id = %job.id, job.kind = %job.kind, %error, "not published; the relay will do it");
+        hand_to_relay(api, &job).await;
+    }
+    let replayed = job.id != id;
+    Ok(Accepted { job, replayed })
+}
+
+/// A repeat publishes again what nobody has started yet: the process that made the job may have died before its publish.
+/// One that is not queued is scheduled or left to the relay, which publishes it at its time.
+fn belongs_on_the_road(job: &Job) -> bool {
+    job.state == State::Pending && job.attempt == 0 && job.queued_at.is_some()
+}
+
+fn reused() -> Refusal {
+    let message = "came before with another body; use a new key for another request";
+    Refusal::of_field(Fault::KeyReused, super::idempotency::HEADER, message)
+}
+
+/// A second try finds the row of the first if that was committed and only its reply was lost.
+async fn insert(api: &Api, job: NewJob) -> Answer<Submitted> {
+    let twice = async {
+        match api.submits.ask(job.clone()).await {
+            Err(LedgerError::Unavailable(error)) => {
+                tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
+                api.submits.ask(job).await
+            }
+            answer => answer,
+        }
+    };
+    Ok(api.ask(twice).await?)
+}
+
+async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
+    let health = api.broker.health();
+    if !health.connected || health.blocked {
+        // Waiting for a broker that is known to be away would hold up every caller for nothing.
+        return Err(BrokerError::Unavailable("not connected, or it takes no messages".into()));
+    }
+    let message = message(job);
+    match within(api.settings.publish_timeout, api.broker.publish(&message)).await {
+        Err(BrokerError::Unroutable(_)) => {
+            within(api.settings.publish_timeout, api.broker.declare(&job.kind)).await?;
+            within(api.settings.publish_timeout, api.broker.publish(&message)).await
+        }
+        answer => answer,
+    }
+}
+
+async fn within(limit: Duration, step: impl Future<Output = Result<(), BrokerError>>) -> Result<(), BrokerError> {
+    let late = || BrokerError::Unavailable(format!("no confirm in {limit:?}"));
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn hand_to_relay(api: &Api, job: &Job) {
+    if let Err(error) = api.ask(api.ledger.unqueue(job.id, job.version)).await {
+        tracing::warn!(job.id = %job.id, %error, "not handed to the relay either; the reconciler will find it");
+    }
+}
+
+fn message(job: &Job) -> JobMessage {
+    let lane = match job.priority {
+        Priority::High => Lane::High,
+        Priority::Normal => Lane::Normal,
+        Priority::Low => Lane::Low,
+    };
+    JobMessage { job: job.id, kind: job.kind.clone(), lane, correlation_id: job.correlation_id.clone() }
+}

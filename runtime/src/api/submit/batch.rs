@@ -1,0 +1,76 @@
+//! `POST /v1/jobs/batch`: many jobs in one request, each with an answer of its own; one that is wrong keeps no other back.
+//! It is no transaction: after a 503 for some, send those again. With an `Idempotency-Key` the whole request may be sent
+//! again: each place in it is then a key of its own. Read [`super::accept`] for what happens to each.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::stream::{self, StreamExt};
+use longshore_sdk::api::{BatchAnswer, BatchItem};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::accept::{Accepted, accept};
+use super::{idempotency, prepare};
+use crate::api::params::request_id;
+use crate::api::problem::{Answer, Fault, Refusal};
+use crate::api::{Api, body, json, view};
+use crate::clock;
+use crate::ledger::batch::MAX_BATCH;
+
+/// [`longshore_sdk::api::BatchRequest`], with its items not yet read: one that is wrong is told so in its place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unread {
+    jobs: Vec<Box<RawValue>>,
+}
+
+pub(in crate::api) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
+    let (fresh_id, key) = (request_id(&headers)?, idempotency::key(&headers)?);
+    let settings = &api.settings;
+    let Unread { jobs } = body::json(&headers, body, settings.max_batch_bytes, settings.body_idle).await?;
+    if !(1..=settings.max_batch).contains(&jobs.len()) {
+        let message = format!("has {} jobs and must have 1 to {}", jobs.len(), settings.max_batch);
+        return Err(Refusal::of_field(Fault::Invalid, "/jobs", message));
+    }
+    let owner = api.clone();
+    let items = api.to_the_end(async move { Ok(all(&owner, jobs, key, fresh_id).await) }).await?;
+    json(StatusCode::OK, &BatchAnswer { items })
+}
+
+/// As many at once as the ledger takes in one commit.
+async fn all(api: &Api, jobs: Vec<Box<RawValue>>, key: Option<String>, fresh_id: String) -> Vec<BatchItem> {
+    let asked = Instant::now();
+    let (key, fresh_id) = (key.as_deref(), fresh_id.as_str());
+    let each = |(index, job): (usize, Box<RawValue>)| async move {
+        // No caller's key holds a space, so none is this one.
+        let key = key.map(|key| format!("{key} {index}"));
+        item(one(api, &job, key, fresh_id, asked).await)
+    };
+    stream::iter(jobs.into_iter().enumerate()).map(each).buffered(MAX_BATCH).collect().await
+}
+
+async fn one(api: &Api, job: &RawValue, key: Option<String>, fresh_id: &str, asked: Instant) -> Answer<Accepted> {
+    if job.get().len() as u64 > api.settings.max_body_bytes {
+        let limit = api.settings.max_body_bytes;
+        return Err(Refusal::new(Fault::TooLarge, format!("at most {limit} bytes are taken for one job")));
+    }
+    accept(api, prepare(api, body::parse(job.get().as_bytes())?, key, fresh_id, asked).await?).await
+}
+
+fn item(answer: Answer<Accepted>) -> BatchItem {
+    match answer {
+        Ok(Accepted { job, replayed }) => {
+            let job = Some(view::job(&job, &[], clock::now()));
+            BatchItem { status: StatusCode::ACCEPTED.as_u16(), replayed, job, problem: None }
+        }
+        Err(refusal) => {
+            let problem = refusal.tell();
+            BatchItem { status: problem.status, replayed: false, job: None, problem: Some(problem) }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How jobs come in: one statement for those without an idempotency key, one transaction with the keys for the rest.
+//! It checks nothing of what a job asks for; that is the API's. What becomes of the rows is in [`super::jobs`] and [`super::round`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use deadpool_postgres::GenericClient;
+use jiff::Timestamp;
+use longshore_sdk::JobId;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::read::{self, JOB, int, long_ms};
+use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
+
+// A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
+const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, due_at, queued_at) \
+     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, \
+        case when due > now() then due end, case when due > now() then null else now() end \
+     from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
+        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[]) \
+        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, run_at, delay_ms)) as t \
+     on conflict (id) do nothing returning ";
+
+/// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
+/// living key. A key whose time is over is taken over. Rows come in the order of keys, as from everybody, against deadlocks.
+const TAKE_KEYS: &str = "\
+insert into idempotency as i (key, fingerprint, job, expires_at) \
+select key, fingerprint, job, now() + lives_ms * interval '1 ms' \
+from unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) as t(key, fingerprint, job, lives_ms) order by key \
+on conflict (key) do update set fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at \
+where i.expires_at <= now() returning job";
+
+/// Expired keys, a few more than the submit brought, so that the table shrinks to what lives. It waits for nobody.
+const SWEEP: &str = "delete from idempotency where key in \
+    (select key from idempotency where expires_at <= now() order by expires_at limit $1 for update skip locked)";
+
+/// A key by name: who holds it, since which request.
+type Holders = HashMap<String, (JobId, Vec<u8>)>;
+
+impl Postgres {
+    pub(super) async fn accept(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
+        let keyed = jobs.iter().filter(|job| job.idempotency.is_some()).count();
+        let mut client = self.client().await?;
+        if keyed == 0 {
+            let made = insert(&client, &jobs.iter().collect::<Vec<_>>()).await?;
+            return answers(&client, jobs, made, &Holders::new()).await;
+        }
+        let transaction = client.transaction().await?;
+        let holders = take_keys(&transaction, jobs).await?;
+        let ours = |job: &&NewJob| holder(job, &holders).is_none_or(|(by, _)| *by == job.id);
+        let made = insert(&transaction, &jobs.iter().filter(ours).collect::<Vec<_>>()).await?;
+        let answers = answers(&transaction, jobs, made, &holders).await?;
+        transaction.commit().await?;
+        // After the commit: it locks keys, and who waits for this one's must not hold what it wants.
+        let swept = i64::try_from(4 * keyed).unwrap_or(i64::MAX);
+        if let Err(error) = client.execute(&client.prepare_cached(SWEEP).await?, &[&swept]).await {
+            tracing::debug!(%error, "expired idempotency keys stay until the next keyed submit");
+        }
+        Ok(answers)
+    }
+}
+
+fn holder<'a>(job: &NewJob, holders: &'a Holders) -> Option<&'a (JobId, Vec<u8>)> {
+    holders.get(&job.idempotency.as_ref()?.key)
+}
+
+/// Takes the free keys for their jobs, and tells who holds each.
+async fn take_keys(client: &impl GenericClient, jobs: &[NewJob]) -> Answer<Holders> {
+    // The first of a batch with a key stands for the key: one statement cannot take it twice.
+    let mut first: BTreeMap<&str, (&Idempotency, Uuid)> = BTreeMap::new();
+    for job in jobs {
+        if let Some(asked) = &job.idempotency {
+            first.entry(&asked.key).or_insert((asked, job.id.0));
+        }
+    }
+    let keys: Vec<&str> = first.keys().copied().collect();
+    let prints: Vec<&[u8]> = first.values().map(|(asked, _)| &asked.fingerprint[..]).collect();
+    let ids: Vec<Uuid> = first.values().map(|(_, job)| *job).collect();
+    let lives: Vec<i64> = first.values().map(|(asked, _)| long_ms(asked.lives)).collect();
+    client.query(&client.prepare_cached(TAKE_KEYS).await?, &[&keys, &prints, &ids, &lives]).await?;
+    // A second statement sees what the first had to wait for.
+    let find = client.prepare_cached("select key, job, fingerprint from idempotency where key = any($1)").await?;
+    let held = client.query(&find, &[&keys]).await?;
+    let entry = |row: &Row| (row.get("key"), (JobId(row.get("job")), row.get("fingerprint")));
+    Ok(held.iter().map(entry).collect())
+}
+
+/// Inserts those whose id is new.
+async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap<JobId, Job>> {
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.0).collect();
+    let kinds: Vec<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
+    let payloads: Vec<&str> = jobs.iter().map(|job| job.payload.get()).collect();
+    let priorities: Vec<i16> = jobs.iter().map(|job| job.priority.code()).collect();
+    let attempts: Vec<i32> = jobs.iter().map(|job| int(job.max_attempts)).collect();
+    let timeouts: Vec<i64> = jobs.iter().map(|job| long_ms(job.timeout)).collect();
+    let metadata: Vec<Option<&str>> = jobs.iter().map(|job| job.metadata.as_deref().map(RawValue::get)).collect();
+    let correlations: Vec<Option<&str>> = jobs.iter().map(|job| job.correlation_id.as_deref()).collect();
+    let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
+    let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
+    let statement = client.prepare_cached(&format!("{INSERT}{JOB}")).await?;
+    let rows = client
+        .query(
+            &statement,
+            &[&ids, &kinds, &payloads, &priorities, &attempts, &timeouts, &metadata, &correlations, &run_ats, &delays],
+        )
+        .await?;
+    Ok(rows.iter().map(read::job).map(|job| (job.id, job)).collect())
+}
+
+/// What each is told, in their order.
+async fn answers(
+    client: &impl GenericClient,
+    jobs: &[NewJob],
+    mut made: HashMap<JobId, Job>,
+    holders: &Holders,
+) -> Answer<Vec<Submitted>> {
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let (id, same) = match (holder(job, holders), &job.idempotency) {
+            (Some((by, print)), Some(asked)) => (*by, print[..] == asked.fingerprint),
+            _ => (job.id, true),
+        };
+        answers.push(match made.remove(&job.id) {
+            Some(row) => Submitted::Created(row),
+            None if !same => Submitted::Conflict(id),
+            None => Submitted::Repeated(present(client, id).await?),
+        });
+    }
+    Ok(answers)
+}
+
+async fn present(client: &impl GenericClient, job: JobId) -> Answer<Job> {
+    let find = client.prepare_cached(&format!("select {JOB} from jobs where id = $1")).await?;
+    let row = client.query_opt(&find, &[&job.0]).await?;
+    let gone = || LedgerError::Unavailable(format!("job {job} was removed while it was submitted"));
+    row.as_ref().map(read::job).ok_or_else(gone)
+}
+
+fn at(run_at: Option<RunAt>) -> Option<Timestamp> {
+    match run_at {
+        Some(RunAt::At(moment)) => Some(moment),
+        Some(RunAt::After(_)) | None => None,
+    }
+}
+
+fn delay_ms(run_at: Option<RunAt>) -> i64 {
+    match run_at {
+        Some(RunAt::After(delay)) => long_ms(delay),
+        Some(RunAt::At(_)) | None => 0,
+    }
+}
