@@ -7,5 +7,6 @@ mod contract;
 mod failures;
 mod journeys;
 mod media;
+mod metrics;
 mod tidy;
 mod world;

@@ -22,17 +22,34 @@ use super::{Api, ApiSettings, body, json, view};
 use crate::broker::{BrokerError, JobMessage, Lane};
 use crate::clock;
 use crate::ledger::{Job, LedgerError, NewJob, Priority, RunAt};
+use crate::metrics;
+use crate::metrics::labels::Submit;
 
 pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
     let fresh_id = request_id(&headers)?;
     let settings = &api.settings;
     let mut request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
     request.correlation_id.get_or_insert(fresh_id);
+    let kind = request.kind.clone();
+    let job = take(&api, request).await;
+    metrics::ours().submitted(&kind, result(&job));
+    accepted(&job?)
+}
+
+async fn take(api: &Arc<Api>, request: SubmitRequest) -> Answer<Job> {
     let known = api.schemas.get(&request.kind, api.ledger.as_ref()).await?;
-    let job = new_job(request, &known, settings)?;
-    let owner = api.clone();
-    let job = api.to_the_end(async move { accept(&owner, job).await }).await?;
-    accepted(&job)
+    let job = new_job(request, &known, &api.settings)?;
+    let owner = Arc::clone(api);
+    api.to_the_end(async move { accept(&owner, job).await }).await
+}
+
+/// What is not the caller's fault may go well another time.
+fn result(job: &Answer<Job>) -> Submit {
+    match job {
+        Ok(_) => Submit::Accepted,
+        Err(refusal) if refusal.is_callers() => Submit::Refused,
+        Err(_) => Submit::Unavailable,
+    }
 }
 
 fn accepted(job: &Job) -> Answer<Response> {
