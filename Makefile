@@ -15,11 +15,12 @@ test: ## Format, lints and every test, with real RabbitMQ and PostgreSQL started
 	@.ci/install build test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@# The stories start the binary itself, and cargo builds it for no test of another crate.
-	cargo build -p longshore-runtime
+	@# The stories start the binary itself, and cargo builds it for no test of another crate. Built together with the tests, all
+	@# dependencies have the same features and are compiled once.
+	cargo build --workspace --bins --tests
 	cargo test --workspace
 
-bench: ## The figures of the README, on this machine
+bench: ## How fast it is here, each figure beside a baseline of the same run
 	@.ci/install build test
 	cargo build --release -p longshore-runtime
 	cargo bench -p longshore-tests --benches

@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a command ended and what it said.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
@@ -32,7 +32,7 @@ impl Said {
 }
 
 /// Runs `longshore` with these arguments and variables, in an environment that names no server of somebody's own.
-async fn longshore(args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Result<Said> {
+pub(crate) async fn longshore(args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Result<Said> {
     let mut command = Command::new(binary()?);
     let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LONGSHORE_"));
     for (name, _) in inherited {

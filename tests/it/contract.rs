@@ -4,5 +4,5 @@
 //! harmed is told in `failures`.
 
 mod broker;
-#[expect(clippy::unwrap_used, reason = "a story ends where its ledger fails it, as tests do")]
+#[expect(clippy::unwrap_used, reason = "the stories are told in functions beside their tests, and each must succeed")]
 mod ledger;

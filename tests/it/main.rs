@@ -2,8 +2,10 @@
 //!
 //! A story that harms a server starts its own. Read `longshore_tests` for the world they are told in.
 
+mod chart;
 mod cli;
 mod contract;
+mod docs;
 mod failures;
 mod journeys;
 mod media;

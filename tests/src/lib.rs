@@ -20,3 +20,4 @@ pub mod stage;
 pub mod tokens;
 pub mod trial;
 pub mod until;
+pub mod wordcount;

@@ -1,0 +1,50 @@
+//! An executor and its test as the README shows them, word for word: `it/docs.rs` compares the two.
+//!
+//! It is for reading, and shows no more than a first executor needs. Read `bin/wordcount.rs` for the binary around it.
+
+use longshore_sdk::prelude::*;
+
+/// What a caller sends.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct CountWords {
+    /// A text file.
+    pub text: Source,
+}
+
+impl Payload for CountWords {
+    const KIND: &'static str = "text.count_words";
+    type Output = usize;
+}
+
+/// Runs `text.count_words`.
+pub struct WordCounter;
+
+impl Executor for WordCounter {
+    type Payload = CountWords;
+
+    async fn run(&self, job: CountWords, context: &Context) -> Result<usize> {
+        let input = context.fetch(&job.text).await?; // `?`: try again later
+        let bytes = tokio::fs::read(&input.path).await?;
+        let text = String::from_utf8(bytes).or_fatal("not_text")?; // no attempt will do better
+        context.progress(0.5); // shown live
+        let words: Vec<&str> = text.split_whitespace().collect();
+        context.publish_bytes("words.txt", "text/plain", words.join("\n").as_bytes()).await?;
+        Ok(words.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_sdk::testkit::TestRun;
+
+    #[tokio::test]
+    async fn words_are_counted_and_listed() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, "to be or not to be").unwrap();
+        let job = CountWords { text: Source::file("hamlet") };
+        let report = TestRun::of(WordCounter).payload(&job).file("hamlet", path.to_path_buf()).run().await;
+        assert_eq!(report.output::<usize>(), 6);
+        assert_eq!(report.artifact("words.txt").text(), "to\nbe\nor\nnot\nto\nbe");
+    }
+}
