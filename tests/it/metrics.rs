@@ -16,7 +16,7 @@ use serde_json::json;
 /// A series with its labels, and its value.
 type Page = BTreeMap<String, f64>;
 
-/// With the trial and three built-in kinds, one process that is both API and worker has 620 series today; one kind more is about 100.
+/// One process that is both API and worker has 583 series today, for four kinds; one kind more is 77, one route more is 19.
 const BUDGET: usize = 800;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -161,7 +161,7 @@ async fn a_worker_shows_its_own_and_one_leader_counts_the_demand() -> Result<()>
     ensure!(leaders == 1, "{leaders} processes survey");
     let consumers: Vec<_> = pages.iter().map(|page| page[r#"longshore_queue_consumers{kind="trial.work"}"#]).collect();
     ensure!(consumers.contains(&1.0) && consumers.contains(&0.0), "{consumers:?}");
-    ensure!(pages[1]["longshore_slots_busy"] == 2.0 && pages[1]["longshore_broker_confirm_seconds_count"] >= 0.0);
+    ensure!(pages[1]["longshore_slots_busy"] == 2.0);
     ensure!(pages[0]["longshore_broker_confirm_seconds_count"] == 2.0, "the API published twice");
     Ok(())
 }

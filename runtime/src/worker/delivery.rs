@@ -49,7 +49,8 @@ impl Shift {
             Err(trouble) => {
                 // Read again, for this is rare and every line about a job says which.
                 let job = message::read(&delivery).ok().map(|message| tracing::field::display(message.job));
-                tracing::warn!(job.id = job, job.kind = %delivery.kind, correlation_id = delivery.correlation_id, %trouble, "a delivery goes back to its queue");
+                let (kind, correlation_id) = (&delivery.kind, &delivery.correlation_id);
+                tracing::warn!(job.id = job, job.kind = kind, correlation_id, %trouble, "a delivery goes back to its queue");
                 self.pause(TROUBLE_PAUSE).await;
                 drop(delivery); // a dropped delivery returns
             }
