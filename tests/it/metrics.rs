@@ -68,7 +68,7 @@ async fn every_series_is_there_before_the_first_job_and_within_the_budget() -> R
         let trials = series.iter().filter(|series| series.contains(r#"kind="trial.work""#)).count();
         ensure!(!series.is_empty() && (!by_kind || trials > 0), "{}: {series:?}", metric.name);
     }
-    ensure!(counted(&page) == [], "{:?}", counted(&page));
+    ensure!(counted(&page).is_empty(), "{:?}", counted(&page));
     ensure!(
         page["longshore_slots"] == 4.0
             && page["longshore_slots_busy"] == 0.0
