@@ -1,9 +1,10 @@
-//! The agents that keep jobs moving: relay, rescuer, reconciler. One process at a time has the role; two at once do no harm, for
+//! The agents that keep jobs moving: relay, rescuer, reconciler, surveyor. One process at a time has the role; two at once do no harm, for
 //! every mark is conditional. They run no job. Each is a loop of its own below.
 
 pub mod reconciler;
 pub mod relay;
 pub mod rescuer;
+pub mod surveyor;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,8 @@ impl Agents {
         stop.spawn("role", self.clone().keep_role(leads, stop.clone()));
         stop.spawn("relay", relay::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("rescuer", rescuer::run(self.clone(), leading.clone(), stop.clone()));
-        stop.spawn("reconciler", reconciler::run(self, leading, stop.clone()));
+        stop.spawn("reconciler", reconciler::run(self.clone(), leading.clone(), stop.clone()));
+        stop.spawn("surveyor", surveyor::run(self, leading, stop.clone()));
     }
 
     async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {

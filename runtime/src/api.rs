@@ -19,10 +19,12 @@ mod view;
 use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use longshore_sdk::executor::seconds;
@@ -37,6 +39,7 @@ use self::health::Probes;
 use crate::broker::Broker;
 use crate::ledger::batch::{self, Submits};
 use crate::ledger::{self, Ledger, LedgerError};
+use crate::metrics;
 use crate::notify::feed::Feed;
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -196,6 +199,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(count))
         .with_state(api)
 }
 
@@ -205,6 +209,16 @@ pub fn router(api: Arc<Api>) -> Router {
 /// Those of the listener.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Counts the call under its route's template, never under its path.
+async fn count(request: Request, next: Next) -> Response {
+    let (asked, method) = (Instant::now(), request.method().clone());
+    let template = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let template = template.as_ref().map(MatchedPath::as_str);
+    metrics::ours().answered(method.as_str(), template, response.status().as_u16(), asked.elapsed());
+    response
 }
 
 async fn no_such_path(uri: Uri) -> Refusal {

@@ -28,6 +28,7 @@ use crate::data_dir::DataDir;
 use crate::ledger::postgres::Postgres;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::{Ledger, Whose};
+use crate::metrics::{self, Role};
 use crate::notify::feed::Feed;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
@@ -85,7 +86,9 @@ fn import_target(config: &Config) -> anyhow::Result<Target> {
 /// When the data directory is in use, or the address is taken.
 pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
     let place = DataDir::lock(&config.data_dir)?;
-    let registry = Arc::new(Registry::new(executors)?.only(&config.worker.kinds)?);
+    let known = Registry::new(executors)?;
+    metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
+    let registry = Arc::new(known.only(&config.worker.kinds)?);
     let file = place.path().join("ledger.db");
     let base = Base {
         ledger: Arc::new(Sqlite::open(&file)?),
@@ -119,7 +122,9 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// # Errors
 /// When a URL cannot be used or the address is taken. A server that is down is no error: readiness shows it.
 pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
-    let base = Base::of_servers(config, Registry::new(executors)?)?;
+    let known = Registry::new(executors)?;
+    metrics::begin(&[Role::Api], known.kinds(), &stop);
+    let base = Base::of_servers(config, known)?;
     let listener = bind(config.listen).await?;
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
@@ -133,7 +138,10 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// # Errors
 /// When a URL cannot be used, or a kind has no executor here.
 pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
-    let base = Base::of_servers(config, Registry::new(executors)?.only(&config.worker.kinds)?)?;
+    // All kinds of this program, for it may lead the agents: their statistics are of every queue.
+    let known = Registry::new(executors)?;
+    metrics::begin(&[Role::Worker], known.kinds(), &stop);
+    let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
     if let Some(address) = config.worker.listen {
         base.serve_probes(config, bind(address).await?, &stop);
     }

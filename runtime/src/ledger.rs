@@ -15,6 +15,7 @@ use longshore_sdk::{JobId, Progress};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::metrics;
 pub use rows::*;
 
 /// Why the ledger did not do it.
@@ -26,6 +27,14 @@ pub enum LedgerError {
     /// It refuses this statement and will refuse it again; a bug or a wrong schema.
     #[error("the ledger refuses: {0}")]
     Refused(String),
+}
+
+impl LedgerError {
+    /// Counts it. Where a database's error becomes ours, and nowhere else, so that each counts once.
+    fn counted(self) -> Self {
+        metrics::ours().ledger_failed(&self);
+        self
+    }
 }
 
 /// What a ledger answers.
@@ -92,6 +101,9 @@ pub trait Ledger: Send + Sync + 'static {
     async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
     /// They were announced: clears the mark where the version is the one announced.
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
+
+    /// How many jobs of each kind wait and run now; kinds with none are left out. A scan of the unfinished: not for every second.
+    async fn census(&self) -> Answer<Vec<Census>>;
 
     // Workers and their leases.
 

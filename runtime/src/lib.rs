@@ -11,6 +11,7 @@ pub mod config;
 pub mod data_dir;
 pub mod job;
 pub mod ledger;
+pub mod metrics;
 pub mod notify;
 pub mod stop;
 pub mod storage;

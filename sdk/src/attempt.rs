@@ -22,8 +22,9 @@ enum End {
 
 /// Runs one attempt. Never panics, and ends at the latest `cancel_grace` after the deadline or a cancellation.
 pub async fn run(executor: &dyn AnyExecutor, payload: &RawValue, context: &Context) -> Outcome {
-    let span =
-        info_span!("attempt", job.id = %context.job_id(), job.kind = context.kind(), attempt = context.attempt());
+    let (id, kind, attempt) = (context.job_id(), context.kind(), context.attempt());
+    let correlation_id = context.correlation_id();
+    let span = info_span!("attempt", job.id = %id, job.kind = kind, attempt, correlation_id);
     // The fence stands around the whole drive: dropping an executor that ignored its cancellation may panic as well.
     let fenced = AssertUnwindSafe(drive(executor, payload, context)).catch_unwind();
     let end = fenced.instrument(span).await.unwrap_or_else(|panic| End::Panicked(panic_text(panic.as_ref())));

@@ -9,5 +9,6 @@ mod docs;
 mod failures;
 mod journeys;
 mod media;
+mod metrics;
 mod tidy;
 mod world;

@@ -21,6 +21,8 @@ create table jobs (
     created_at       timestamptz not null default now(),
     due_at           timestamptz,
     queued_at        timestamptz,
+    -- Since when it could have run, once it is on the road or runs: published again, a job keeps it. Null: since changed_at.
+    ready_at         timestamptz,
     started_at       timestamptz,
     finished_at      timestamptz,
     -- The last transition: an event's time, the same on every repeat.

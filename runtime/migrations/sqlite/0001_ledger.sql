@@ -21,6 +21,8 @@ create table jobs (
     created_at       integer not null,
     due_at           integer check (due_at is null or state = 0),
     queued_at        integer check (queued_at is null or state = 0),
+    -- Since when it could have run, once it is on the road or runs: published again, a job keeps it. Null: since changed_at.
+    ready_at         integer,
     started_at       integer,
     finished_at      integer check ((finished_at is null) = (state < 2)),
     -- The last transition: an event's time, the same on every repeat.

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{Agents, lead};
 use crate::ledger::{Answer, Rescued, Whose};
+use crate::metrics;
 use crate::stop::Stop;
 
 /// The longest time from a lease's end to the rescue.
@@ -48,8 +49,9 @@ impl Agents {
     fn report(&self, rescued: &[Rescued]) {
         for job in rescued {
             let (id, attempt, state) = (job.fence.job, job.fence.attempt, job.state.word());
-            tracing::warn!(job.id = %id, attempt, worker = %job.fence.worker, state, "rescued from a lost worker");
+            tracing::warn!(job.id = %id, job.kind = job.kind, attempt, worker = %job.fence.worker, state, "rescued from a lost worker");
         }
+        metrics::ours().rescued(rescued);
         if !rescued.is_empty() {
             self.hints.notify_one();
         }

@@ -1,5 +1,5 @@
 //! The probes. `/healthz` says that the process answers and asks nobody; `/readyz` says whether new work is welcome here,
-//! part by part. Neither changes anything, and neither is a reason to refuse a call: a submit succeeds without a broker.
+//! part by part; `/metrics` is for Prometheus. None changes anything, and none is a reason to refuse a call: a submit succeeds without a broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use longshore_sdk::api::{PartReadiness, Readiness};
 
@@ -15,6 +16,7 @@ use super::json;
 use super::problem::Answer;
 use crate::broker::{Broker, Health};
 use crate::ledger::Ledger;
+use crate::metrics;
 use crate::stop::Stop;
 
 /// What the probes of a process look at.
@@ -32,13 +34,24 @@ pub struct Probes {
     pub stop: Stop,
 }
 
-/// `/healthz` and `/readyz`: all that a worker serves, and a part of what an API does.
+/// `/healthz`, `/readyz` and `/metrics`: all that a worker serves, and a part of what an API does.
 pub fn probes<S>(probes: Probes) -> Router<S> {
-    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).with_state(probes)
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(page))
+        .with_state(probes)
 }
 
 async fn alive() -> &'static str {
     "ok\n"
+}
+
+/// For Prometheus. How the broker is, is looked at now and not when it changes: a scrape is the only reader.
+async fn page(State(probes): State<Probes>) -> impl IntoResponse {
+    let Health { connected, blocked } = probes.broker.health();
+    metrics::ours().broker_seen(connected, blocked);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::ours().render())
 }
 
 async fn ready(State(probes): State<Probes>) -> Answer<Response> {

@@ -139,6 +139,11 @@ impl Refusal {
         refusal
     }
 
+    /// Whether the request is at fault: as it is, it will never go well.
+    pub(super) fn is_callers(&self) -> bool {
+        self.0.problem.status < 500
+    }
+
     /// The fields at fault.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {

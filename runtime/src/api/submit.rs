@@ -21,7 +21,7 @@ use longshore_sdk::api::{FieldError, SubmitRequest};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::accept::accept;
+use self::accept::{Accepted, accept};
 use super::jobs::{settled_or_late, whole};
 use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid, request_id};
 use super::problem::{Answer, Fault, Refusal};
@@ -29,14 +29,14 @@ use super::schemas::Known;
 use super::{Api, ApiSettings, body, json, view};
 use crate::clock;
 use crate::ledger::{Job, NewJob, Priority, RunAt};
+use crate::metrics;
+use crate::metrics::labels::Submit;
 
 pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
     let (fresh_id, key, wait) = (request_id(&headers)?, idempotency::key(&headers)?, prefer::wait(&headers));
     let settings = &api.settings;
     let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
-    let job = prepare(&api, request, key, &fresh_id, Instant::now()).await?;
-    let owner = api.clone();
-    let accepted = api.to_the_end(async move { accept(&owner, job).await }).await?;
+    let accepted = take(&api, request, key, &fresh_id).await?;
     let mut answer = match wait {
         Some(wait) => awaited(&api, accepted.job, wait.min(settings.max_wait)).await?,
         None => told(&accepted.job)?,
@@ -45,6 +45,30 @@ pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body
         answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(answer)
+}
+
+async fn take(api: &Arc<Api>, request: SubmitRequest, key: Option<String>, fresh_id: &str) -> Answer<Accepted> {
+    let kind = request.kind.clone();
+    let accepted = match prepare(api, request, key, fresh_id, Instant::now()).await {
+        Ok(job) => {
+            let owner = Arc::clone(api);
+            api.to_the_end(async move { accept(&owner, job).await }).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    count(&kind, &accepted);
+    accepted
+}
+
+/// A repeat found by its idempotency key made no job; what is not the caller's fault may go well another time.
+fn count(kind: &str, accepted: &Answer<Accepted>) {
+    let result = match accepted {
+        Ok(Accepted { replayed: true, .. }) => return,
+        Ok(_) => Submit::Accepted,
+        Err(refusal) if refusal.is_callers() => Submit::Refused,
+        Err(_) => Submit::Unavailable,
+    };
+    metrics::ours().submitted(kind, result);
 }
 
 /// Checks what is asked for, before the ledger hears of it.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{Answer, Claim, Claimed, Ledger, LedgerError, NewJob, Record, Recorded, Round, Submitted};
+use crate::metrics;
 use crate::stop::Stop;
 
 /// Rows in one commit at most. Measured: gains end near 500 rows, and a reply waits for its whole batch.
@@ -37,6 +38,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Group<Q, A> {
         stop.spawn("ledger batch", async move {
             let mut batch = Vec::with_capacity(MAX_BATCH);
             while gathered.recv_many(&mut batch, MAX_BATCH).await > 0 {
+                metrics::ours().ledger_batch(batch.len());
                 answer_all(&commit, batch.drain(..).unzip()).await;
             }
         });

@@ -25,8 +25,8 @@ use tokio_postgres::{NoTls, Row};
 use uuid::Uuid;
 
 use super::{
-    Answer, Attempt, Beat, BeatAnswer, Canceling, Claim, Event, Fence, File, Filter, Job, Kind, Ledger, LedgerError,
-    NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+    Answer, Attempt, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter, Job, Kind, Ledger,
+    LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
 };
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
@@ -67,7 +67,7 @@ impl Postgres {
     async fn client(&self) -> Answer<Object> {
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error.into(),
-            other => LedgerError::Unavailable(other.to_string()),
+            other => LedgerError::Unavailable(other.to_string()).counted(),
         })
     }
 
@@ -90,10 +90,11 @@ impl From<tokio_postgres::Error> for LedgerError {
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
             }
         };
-        match error.code() {
+        let error = match error.code() {
             Some(code) if !may_pass(code) => Self::Refused(text),
             _ => Self::Unavailable(text),
-        }
+        };
+        error.counted()
     }
 }
 
@@ -189,6 +190,10 @@ impl Ledger for Postgres {
 
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
         self.set_unannounced(jobs, false).await
+    }
+
+    async fn census(&self) -> Answer<Vec<Census>> {
+        self.count_waiting_and_running().await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

@@ -217,6 +217,19 @@ pub struct Ready {
     pub correlation_id: Option<String>,
 }
 
+/// A kind's unfinished jobs, counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// The kind.
+    pub kind: String,
+    /// Pending jobs that could run now: those that back off or are scheduled are not among them.
+    pub waiting: u64,
+    /// Running ones.
+    pub running: u64,
+    /// Since when the oldest of the waiting could have run.
+    pub oldest_waiting: Option<Timestamp>,
+}
+
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

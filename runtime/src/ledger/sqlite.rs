@@ -29,8 +29,8 @@ use uuid::Uuid;
 
 use self::lane::Lane;
 use super::{
-    Answer, Attempt, Beat, BeatAnswer, Canceling, Claim, Event, Fence, File, Filter, Job, Kind, Ledger, LedgerError,
-    NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+    Answer, Attempt, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter, Job, Kind, Ledger,
+    LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
 };
 
 /// Threads that read beside the writer: one for a long listing, one for everybody else.
@@ -87,10 +87,11 @@ impl Sqlite {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
+        let error = match error.sqlite_error_code() {
             Some(code) if may_pass(code) => Self::Unavailable(error.to_string()),
             _ => Self::Refused(error.to_string()),
-        }
+        };
+        error.counted()
     }
 }
 
@@ -211,6 +212,10 @@ impl Ledger for Sqlite {
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
         let marked = jobs.to_vec();
         self.write(move |db, _| road::set_unannounced(db, &marked, false)).await
+    }
+
+    async fn census(&self) -> Answer<Vec<Census>> {
+        self.read(road::census).await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_sdk::context::AttemptInfo;
-use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, Outcome, attempt};
+use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, JobId, Outcome, attempt};
 
 use super::host::AttemptHost;
 use super::message::{self, Message};
@@ -18,6 +18,8 @@ use super::watermark::Owed;
 use crate::broker::{BrokerError, Delivery};
 use crate::job::verdict::{Account, Ending, Verdict, decide};
 use crate::ledger::{Claim, Claimed, Ended, Event, Granted, LedgerError, NewJob, Priority, Record, Recorded, Settle};
+use crate::metrics;
+use crate::metrics::events::AttemptEnd;
 use crate::notify::topic;
 
 /// Why a delivery goes back to its queue.
@@ -45,7 +47,10 @@ impl Shift {
         match self.work_on(&delivery, seat).await {
             Ok(()) => delivery.ack(), // last
             Err(trouble) => {
-                tracing::warn!(%trouble, "a delivery goes back to its queue");
+                // Read again, for this is rare and every line about a job says which.
+                let job = message::read(&delivery).ok().map(|message| tracing::field::display(message.job));
+                let (kind, correlation_id) = (&delivery.kind, &delivery.correlation_id);
+                tracing::warn!(job.id = job, job.kind = kind, correlation_id, %trouble, "a delivery goes back to its queue");
                 self.pause(TROUBLE_PAUSE).await;
                 drop(delivery); // a dropped delivery returns
             }
@@ -66,10 +71,8 @@ impl Shift {
         let outcome = self.run(&job).await?; // never panics, never outlives the lease
         drop(seat);
         let close = self.close(&job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
-        match self.record(close).await? {
-            Some(event) => self.announce(event).await,
-            None => Ok(()), // fenced off: another attempt has the job
-        }
+        let Some(event) = self.record(&job, close).await? else { return Ok(()) }; // fenced off: another attempt has the job
+        self.announce(event).await
     }
 
     /// A job that has been lost with its workers runs while nothing else does, so that a poison job convicts itself.
@@ -121,7 +124,11 @@ impl Shift {
         }
         let host = Arc::new(AttemptHost::new(Arc::clone(&self.shared), job.fence));
         let context = Context::new(info(job, entry), host, cancellation);
-        match attempt::run(entry.executor.as_ref(), &job.payload, &context).await {
+        metrics::ours().attempt_started(&job.kind, job.waited);
+        let started = Instant::now();
+        let outcome = attempt::run(entry.executor.as_ref(), &job.payload, &context).await;
+        metrics::ours().executor_ran(&job.kind, started.elapsed());
+        match outcome {
             Outcome::LeaseLost => Err(Trouble::LeaseLost),
             outcome => Ok(outcome),
         }
@@ -136,24 +143,30 @@ impl Shift {
     }
 
     /// Records, again and again while the lease lives. `None`: the lease was lost and the outcome is dropped.
-    async fn record(&self, close: Close) -> Result<Option<(Event, Owed)>, Trouble> {
+    async fn record(&self, job: &Granted, close: Close) -> Result<Option<(Event, Owed)>, Trouble> {
         let Close { mut record, owed } = close;
         loop {
             match self.rounds.record(record.clone()).await {
-                Ok(Recorded::Done(event) | Recorded::Before(event)) => return Ok(Some((event, owed))),
+                Ok(Recorded::Done(event) | Recorded::Before(event)) => {
+                    metrics::ours().attempt_ended(&end(job, record.ended, &event));
+                    return Ok(Some((event, owed)));
+                }
                 Ok(Recorded::Fenced) => {
-                    tracing::warn!(job.id = %record.fence.job, attempt = record.fence.attempt, "fenced off: its outcome is dropped");
+                    let (id, attempt, correlation_id) = named(job);
+                    tracing::warn!(job.id = %id, job.kind = job.kind, attempt, correlation_id, "fenced off: its outcome is dropped");
+                    metrics::ours().fenced();
                     owed.announced(&self.watermark);
                     return Ok(None);
                 }
-                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&error).await?,
+                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(job, &error).await?,
                 Err(LedgerError::Refused(error)) => record = refused(record, &error)?,
             }
         }
     }
 
-    async fn wait_for_ledger(&self, error: &str) -> Result<(), Trouble> {
-        tracing::warn!(error, "recording failed; trying again while the lease lives");
+    async fn wait_for_ledger(&self, job: &Granted, error: &str) -> Result<(), Trouble> {
+        let (id, attempt, correlation_id) = named(job);
+        tracing::warn!(job.id = %id, job.kind = job.kind, attempt, correlation_id, error, "recording failed; trying again while the lease lives");
         let lapsed = tokio::time::timeout(RETRY_PAUSE, self.lapsed.cancelled()).await.is_ok();
         if lapsed { Err(Trouble::LeaseLost) } else { Ok(()) }
     }
@@ -161,7 +174,8 @@ impl Shift {
     /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
     async fn announce(&self, (event, owed): (Event, Owed)) -> Result<(), Trouble> {
         if let Err(error) = self.broker.announce(&topic::announcement(&event)).await {
-            tracing::warn!(job.id = %event.job, %error, "announcing failed; leaving it to the relay");
+            let Event { job, kind, attempt, correlation_id, .. } = &event;
+            tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
             self.ledger.mark_unannounced(&[(event.job, event.version)]).await?;
         }
         owed.announced(&self.watermark);
@@ -177,6 +191,17 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 fn luck() -> f64 {
     f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+}
+
+/// What every line about an attempt says.
+fn named(job: &Granted) -> (JobId, u32, Option<&str>) {
+    (job.fence.job, job.fence.attempt, job.correlation_id.as_deref())
+}
+
+fn end<'a>(job: &'a Granted, ended: Ended, event: &Event) -> AttemptEnd<'a> {
+    // Both moments are of the ledger's clock, which may have stepped back.
+    let age = Duration::try_from(event.at.duration_since(job.created_at)).unwrap_or_default();
+    AttemptEnd { kind: &job.kind, ended, state: event.state, age }
 }
 
 fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::RawValue>, entry: &Entry) -> NewJob {

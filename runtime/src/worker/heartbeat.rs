@@ -15,6 +15,7 @@ use super::running::Running;
 use super::slots::Slots;
 use super::watermark::Watermark;
 use crate::ledger::{Answer, Beat, Fence, Ledger};
+use crate::{clock, metrics};
 
 /// What a heartbeat reports and what it moves.
 #[derive(Clone)]
@@ -72,7 +73,10 @@ async fn beat_until_done(pulse: Pulse, enlisted: Instant) {
             return pulse.lapse("it could not be renewed in time");
         }
         match tokio::time::timeout(good_until - sent, pulse.beat(&mut suspects)).await {
-            Ok(Ok(true)) => good_until = sent + pulse.lease,
+            Ok(Ok(true)) => {
+                metrics::ours().heartbeat(clock::now());
+                good_until = sent + pulse.lease;
+            }
             Ok(Ok(false)) => return pulse.lapse("the rescuer has taken it"),
             Ok(Err(error)) => tracing::warn!(%error, "a heartbeat failed; trying again"),
             Err(_) => return pulse.lapse("the ledger did not answer in time"),
@@ -83,6 +87,7 @@ async fn beat_until_done(pulse: Pulse, enlisted: Instant) {
 impl Pulse {
     fn lapse(&self, why: &str) {
         tracing::error!(worker = %self.worker, why, "the lease is lost; stopping all attempts");
+        metrics::ours().lease_lost();
         self.lapsed.cancel();
         self.running.cancel_all(CancelReason::LeaseLost);
     }

@@ -22,6 +22,7 @@ use crate::broker::{Broker, Consumer, Control, Delivery, Heard};
 use crate::ledger::batch::Rounds;
 use crate::ledger::{Answer, Ledger, WorkerCard};
 use crate::stop::Stop;
+use crate::{clock, metrics};
 
 /// What every task of one identity shares.
 pub(super) struct Shift {
@@ -70,6 +71,7 @@ pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
     let heart_done = CancellationToken::new();
     let heart = heartbeat::start(shift.pulse(setup, &heart_done), enlisted)
         .map_err(|error| crate::ledger::LedgerError::Unavailable(format!("no heartbeat thread: {error}")))?;
+    metrics::ours().working(setup.settings.slots, clock::now());
     Arc::clone(&shift).open().await;
     tracing::info!(%worker, slots = setup.settings.slots, kinds = ?card.kinds, "working");
     tokio::select! {
@@ -217,6 +219,7 @@ impl Shift {
 
     /// Told to stop: take no more, let executors yield or finish, and hand back what does neither within the grace period.
     async fn drain(&self) {
+        metrics::ours().draining();
         tracing::info!(running = self.running.count(), "draining");
         self.draining.cancel();
         if !self.deliveries.finished(self.settings.drain_grace).await {

@@ -8,6 +8,7 @@ use longshore_sdk::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::registry::Registry;
+use crate::metrics::BusySlots;
 
 /// A worker's slots.
 pub struct Slots {
@@ -28,6 +29,14 @@ pub struct Seat {
     _slots: OwnedSemaphorePermit,
     /// Nothing else runs in this worker.
     pub alone: bool,
+    _busy: BusySlots,
+}
+
+impl Seat {
+    fn new(kind: Option<OwnedSemaphorePermit>, slots: OwnedSemaphorePermit, alone: bool) -> Self {
+        let busy = BusySlots::take(u32::try_from(slots.num_permits()).unwrap_or(u32::MAX));
+        Self { _kind: kind, _slots: slots, alone, _busy: busy }
+    }
 }
 
 impl Slots {
@@ -47,12 +56,12 @@ impl Slots {
             Some(kind) => (kind.cost, Some(acquire(&kind.attempts, 1).await)),
             None => (1, None),
         };
-        Seat { _kind: of_kind, _slots: acquire(&self.all, cost).await, alone: cost == self.total }
+        Seat::new(of_kind, acquire(&self.all, cost).await, cost == self.total)
     }
 
     /// Waits until nothing else runs, and lets nothing else start.
     pub async fn take_all(&self) -> Seat {
-        Seat { _kind: None, _slots: acquire(&self.all, self.total).await, alone: true }
+        Seat::new(None, acquire(&self.all, self.total).await, true)
     }
 
     /// Slots in use.

@@ -121,6 +121,8 @@ stories! {
         patience_doubles_with_every_publish_and_starts_anew_after_a_claim
         an_announcement_is_cleared_only_for_the_version_announced
         a_failed_announcement_is_left_to_the_relay
+        a_census_counts_what_waits_and_runs_by_kind
+        a_job_published_again_has_waited_since_it_was_due
     }
     leases {
         a_worker_is_known_by_its_card_and_its_last_heartbeat

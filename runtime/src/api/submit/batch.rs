@@ -9,13 +9,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt};
-use longshore_sdk::api::{BatchAnswer, BatchItem};
+use longshore_sdk::api::{BatchAnswer, BatchItem, SubmitRequest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::accept::{Accepted, accept};
-use super::{idempotency, prepare};
+use super::{count, idempotency, prepare};
 use crate::api::params::request_id;
 use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::{Api, body, json, view};
@@ -59,7 +59,14 @@ async fn one(api: &Api, job: &RawValue, key: Option<String>, fresh_id: &str, ask
         let limit = api.settings.max_body_bytes;
         return Err(Refusal::new(Fault::TooLarge, format!("at most {limit} bytes are taken for one job")));
     }
-    accept(api, prepare(api, body::parse(job.get().as_bytes())?, key, fresh_id, asked).await?).await
+    let request: SubmitRequest = body::parse(job.get().as_bytes())?;
+    let kind = request.kind.clone();
+    let accepted = match prepare(api, request, key, fresh_id, asked).await {
+        Ok(job) => accept(api, job).await,
+        Err(refusal) => Err(refusal),
+    };
+    count(&kind, &accepted);
+    accepted
 }
 
 fn item(answer: Answer<Accepted>) -> BatchItem {

@@ -4,7 +4,7 @@
 //! Read `link.rs` for the connection, which is the publishers' alone: blocking it must not stop acks.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
@@ -15,6 +15,7 @@ use super::declare::Declarer;
 use super::parcel::Parcel;
 use crate::broker::BrokerError;
 use crate::broker::link::{Link, luck, pause, unavailable};
+use crate::metrics;
 
 /// A leader election takes under a second (measured: 690 ms), a full queue longer than anyone should hold a caller.
 const NACKS: u32 = 4;
@@ -53,14 +54,19 @@ impl Publisher {
 
     /// Publishes and awaits the confirm: once, or again after a Nack, and all of it in the time for one answer.
     pub(super) async fn publish(&self, parcel: &Parcel) -> Result<Landed, BrokerError> {
-        tokio::select! {
+        let sent = Instant::now();
+        let landed = tokio::select! {
             biased;
             reason = self.link.until_blocked() => Err(unavailable(format!("it takes no messages now ({reason})"))),
             landed = timeout(self.answer_within, self.insist(parcel)) => match landed {
                 Ok(landed) => landed,
                 Err(_) => Err(unavailable(format!("no confirm within {:?}", self.answer_within))),
             },
+        };
+        if landed.is_ok() {
+            metrics::ours().confirmed(sent.elapsed());
         }
+        landed
     }
 
     async fn insist(&self, parcel: &Parcel) -> Result<Landed, BrokerError> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use longshore_sdk::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -91,6 +92,12 @@ pub(super) fn number(row: &Row, column: &str) -> u32 {
 
 pub(super) fn millis(row: &Row, column: &str) -> Duration {
     Duration::from_millis(u64::try_from(row.get::<_, i64>(column)).unwrap_or(0))
+}
+
+/// From one moment to another, or nothing if a clock stepped back between them.
+pub(super) fn between(row: &Row, from: &str, to: &str) -> Duration {
+    let (from, to): (Timestamp, Timestamp) = (row.get(from), row.get(to));
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 pub(super) fn raw(row: &Row, column: &str) -> Option<Box<RawValue>> {

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use longshore_sdk::JobId;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, EVENT, READY, long_ms};
-use crate::ledger::{Answer, Event, Ready};
+use crate::ledger::{Answer, Census, Event, Ready};
 
 /// A job published so often is looked for again after `patience * 2^10` at most.
 const MAX_DOUBLINGS: i32 = 10;
@@ -42,10 +43,20 @@ impl Postgres {
     }
 
     pub(super) async fn write_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
-        let sql = "update jobs j set due_at = null, queued_at = now(), publishes = j.publishes + 1 \
+        let sql = "update jobs j set due_at = null, queued_at = now(), ready_at = coalesce(j.due_at, j.ready_at), \
+             publishes = j.publishes + 1 \
              from unnest($1::uuid[], $2::bigint[]) as t(id, version) where j.id = t.id and j.version = t.version and j.state = 0";
         let (ids, versions) = split(jobs);
         self.query(sql, &[&ids, &versions]).await.map(drop)
+    }
+
+    pub(super) async fn count_waiting_and_running(&self) -> Answer<Vec<Census>> {
+        let sql = "select kind, count(*) filter (where state = 1) as running, \
+             count(*) filter (where state = 0 and (due_at is null or due_at <= now())) as waiting, \
+             min(coalesce(due_at, ready_at, changed_at)) \
+                 filter (where state = 0 and (due_at is null or due_at <= now())) as oldest_waiting \
+             from jobs where state < 2 group by kind order by kind";
+        Ok(self.query(sql, &[]).await?.iter().map(census).collect())
     }
 
     pub(super) async fn read_unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
@@ -60,6 +71,12 @@ impl Postgres {
         let (ids, versions) = split(jobs);
         self.query(sql, &[&ids, &versions, &owed]).await.map(drop)
     }
+}
+
+fn census(row: &Row) -> Census {
+    let count = |column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
+    let (waiting, running) = (count("waiting"), count("running"));
+    Census { kind: row.get("kind"), waiting, running, oldest_waiting: row.get("oldest_waiting") }
 }
 
 fn count(limit: usize) -> i64 {

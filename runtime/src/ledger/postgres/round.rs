@@ -17,12 +17,13 @@ use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Ro
 
 const CLAIM: &str = "\
 update jobs j set state = 1, attempt = j.attempt + 1, worker = $1, alone = t.alone, started_at = now(), changed_at = now(), \
+    ready_at = coalesce(j.due_at, j.ready_at, j.changed_at), \
     due_at = null, queued_at = null, progress = null, publishes = 0, version = j.version + 1 \
 from unnest($2::uuid[], $3::bool[]) as t(id, alone) \
 where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) and (j.crashes < $4 or t.alone) \
     and exists (select from workers w where w.id = $1 and w.lease_until > now()) \
 returning j.id, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, \
-    j.created_at";
+    j.created_at, j.ready_at, j.started_at";
 
 // One statement: the fenced update, then the history from what it returned. A retry or hand-back of a job whose cancel was
 // accepted becomes the cancel (0 = pending, 4 = canceled).
@@ -155,6 +156,7 @@ fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
         timeout: read::millis(row, "timeout_ms"),
         correlation_id: row.get("correlation_id"),
         created_at: row.get("created_at"),
+        waited: read::between(row, "ready_at", "started_at"),
     };
     (fence.job, Claimed::Run(Box::new(granted)))
 }

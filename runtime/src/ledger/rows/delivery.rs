@@ -71,6 +71,8 @@ pub struct Granted {
     pub correlation_id: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// How long it could have run already: from its due time to this claim.
+    pub waited: Duration,
 }
 
 /// What is to be recorded of an attempt.

@@ -71,6 +71,8 @@ pub enum Whose {
 pub struct Rescued {
     /// The lost attempt.
     pub fence: Fence,
+    /// The job's kind.
+    pub kind: String,
     /// Where the job is now: pending, canceled, or failed as poison.
     pub state: State,
 }

@@ -126,6 +126,12 @@ impl<'row> Columns<'row> {
         self.take().map(|At(at)| at)
     }
 
+    /// From one moment to the next column's, or nothing if the clock stepped back between them.
+    pub(super) fn between(&mut self) -> rusqlite::Result<Duration> {
+        let (from, to) = (self.at()?, self.at()?);
+        Ok(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+    }
+
     pub(super) fn maybe_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {
         Ok(self.take::<Option<At>>()?.map(|At(at)| at))
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use longshore_sdk::JobId;
 use rusqlite::Connection;
 
-use super::columns::{self, Id};
+use super::columns::{self, Columns, Id};
 use super::jobs::count;
-use crate::ledger::{Answer, Event, Ready};
+use crate::ledger::{Answer, Census, Event, Ready};
 
 /// A job published so often is looked for again after `patience * 2^10` at most.
 const MAX_DOUBLINGS: u32 = 10;
@@ -40,12 +40,25 @@ pub(super) fn overdue(db: &Connection, now: i64, kind: &str, patience: Duration,
 
 pub(super) fn mark_queued(db: &Connection, now: i64, jobs: &[(JobId, i64)]) -> Answer<()> {
     let mut mark = db.prepare_cached(
-        "update jobs set due_at = null, queued_at = ?3, publishes = publishes + 1 where id = ?1 and version = ?2 and state = 0",
+        "update jobs set due_at = null, queued_at = ?3, ready_at = coalesce(due_at, ready_at), publishes = publishes + 1 \
+         where id = ?1 and version = ?2 and state = 0",
     )?;
     for (job, version) in jobs {
         mark.execute((Id(job.0), version, now))?;
     }
     Ok(())
+}
+
+pub(super) fn census(db: &Connection, now: i64) -> Answer<Vec<Census>> {
+    let sql = "select kind, sum(state = 0 and (due_at is null or due_at <= ?1)), sum(state = 1), \
+         min(coalesce(due_at, ready_at, changed_at)) filter (where state = 0 and (due_at is null or due_at <= ?1)) \
+         from jobs where finished_at is null group by kind order by kind";
+    columns::rows(db, sql, [now], |row| {
+        let mut row = Columns::of(row);
+        let (kind, waiting, running) = (row.take()?, row.take::<i64>()?, row.take::<i64>()?);
+        let (waiting, running) = (waiting.unsigned_abs(), running.unsigned_abs());
+        Ok(Census { kind, waiting, running, oldest_waiting: row.maybe_at()? })
+    })
 }
 
 pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Event>> {

@@ -60,7 +60,8 @@ fn claim(db: &Connection, now: i64, worker: Uuid, leased: bool, claim: Claim) ->
 fn start(db: &Connection, now: i64, worker: Uuid, alone: bool, head: &Head) -> Answer<Granted> {
     let fence = Fence { job: head.job, attempt: head.attempt + 1, worker };
     db.prepare_cached(
-        "update jobs set state = 1, attempt = ?2, worker = ?3, alone = ?4, started_at = ?5, changed_at = ?5, due_at = null, \
+        "update jobs set state = 1, attempt = ?2, worker = ?3, alone = ?4, started_at = ?5, changed_at = ?5, \
+         ready_at = coalesce(due_at, ready_at, changed_at), due_at = null, \
          queued_at = null, publishes = 0, progress = null, version = version + 1 where seq = ?1",
     )?
     .execute((head.seq, fence.attempt, Id(worker), alone, now))?;
@@ -68,7 +69,7 @@ fn start(db: &Connection, now: i64, worker: Uuid, alone: bool, head: &Head) -> A
 }
 
 fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
-    let sql = "select payload, checkpoint, max_attempts, timeout_ms, created_at from jobs join payloads using (seq) \
+    let sql = "select payload, checkpoint, max_attempts, timeout_ms, created_at, ready_at, started_at from jobs join payloads using (seq) \
          where seq = ?1";
     let read = |row: &rusqlite::Row<'_>| {
         let mut row = Columns::of(row);
@@ -82,6 +83,7 @@ fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
             timeout: row.millis()?,
             correlation_id: head.correlation_id.clone(),
             created_at: row.at()?,
+            waited: row.between()?,
         })
     };
     Ok(db.prepare_cached(sql)?.query_row([head.seq], read)?)

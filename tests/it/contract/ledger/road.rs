@@ -173,3 +173,38 @@ pub(super) async fn a_failed_announcement_is_left_to_the_relay(ledger: Arc<dyn L
     ledger.mark_announced(&[(fence.job, event.version)]).await.unwrap();
     assert!(to_announce(&*ledger).await.is_empty());
 }
+
+pub(super) async fn a_census_counts_what_waits_and_runs_by_kind(ledger: Arc<dyn Ledger>) {
+    assert_eq!(ledger.census().await.unwrap(), []);
+    let worker = worker(&*ledger, LONG).await;
+    let (oldest, _later) = (queued(&*ledger).await, scheduled(&*ledger, LONG).await);
+    let _runs = running(&*ledger, worker).await;
+    let back = running(&*ledger, worker).await;
+    done(&*ledger, back, yielded()).await;
+    let ended = running(&*ledger, worker).await;
+    done(&*ledger, ended, complete()).await;
+    submit(&*ledger, NewJob { kind: "other".into(), run_at: Some(RunAt::After(LONG)), ..new_job() }).await;
+    let census = ledger.census().await.unwrap();
+    let counts: Vec<_> = census.iter().map(|row| (row.kind.as_str(), row.waiting, row.running)).collect();
+    assert_eq!(counts, [(KIND, 2, 1), ("other", 0, 0)], "the queued one and the handed back one wait");
+    let since: Vec<_> = census.iter().map(|row| row.oldest_waiting).collect();
+    assert_eq!(since, [Some(look(&*ledger, oldest).await.created_at), None]);
+}
+
+pub(super) async fn a_job_published_again_has_waited_since_it_was_due(ledger: Arc<dyn Ledger>) {
+    let worker = worker(&*ledger, LONG).await;
+    let job = scheduled(&*ledger, SHORT).await;
+    let due_at = look(&*ledger, job).await.due_at.unwrap();
+    until("the job to be due", SOON, || async { (!ledger.due(1).await.unwrap().is_empty()).then_some(()) }).await;
+    for _ in 0..2 {
+        ledger.mark_queued(&[(job, 1)]).await.unwrap();
+    }
+    assert_eq!(ledger.census().await.unwrap()[0].oldest_waiting, Some(due_at));
+    let waited = granted(claim(&*ledger, worker, job).await).waited;
+    let started_at = look(&*ledger, job).await.started_at.unwrap();
+    assert_eq!(waited, Duration::try_from(started_at.duration_since(due_at)).unwrap());
+    let failed = running(&*ledger, worker).await;
+    done(&*ledger, failed, retry(Duration::ZERO)).await;
+    let waited = granted(claim(&*ledger, worker, failed.job).await).waited;
+    assert!(waited < SOON, "a retry waits from its own due time: {waited:?}");
+}
