@@ -9,6 +9,7 @@ mod files;
 pub mod health;
 mod jobs;
 mod kinds;
+mod listener;
 mod params;
 pub mod problem;
 mod range;
@@ -29,13 +30,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use longshore_sdk::executor::seconds;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use self::health::Probes;
+pub use self::listener::serve;
 use crate::broker::Broker;
 use crate::ledger::batch::{self, Submits};
 use crate::ledger::{self, Ledger, LedgerError};
@@ -95,6 +95,19 @@ pub struct ApiSettings {
     /// How long `/readyz` waits for the ledger. Default 2 s.
     #[serde(with = "seconds")]
     pub probe_timeout: Duration,
+    /// Connections at once; one more is told so and closed. Default 10,000.
+    pub max_connections: usize,
+    /// A request's head that takes longer, from its first byte, is given up with its connection. Default 10 s.
+    #[serde(with = "seconds")]
+    pub header_timeout: Duration,
+    /// A connection is closed when it brings no further request for so long. Default 75 s.
+    #[serde(with = "seconds")]
+    pub idle_timeout: Duration,
+    /// A longer head is refused. Default 64 KiB.
+    pub max_header_bytes: usize,
+    /// How long open calls may go on when the server stops. Default 20 s.
+    #[serde(with = "seconds")]
+    pub shutdown_grace: Duration,
 }
 
 impl Default for ApiSettings {
@@ -118,6 +131,11 @@ impl Default for ApiSettings {
             publish_timeout: Duration::from_secs(5),
             ledger_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(2),
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            max_header_bytes: 64 * 1024,
+            shutdown_grace: Duration::from_secs(20),
         }
     }
 }
@@ -201,14 +219,6 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(count))
         .with_state(api)
-}
-
-/// Serves until `stop`, then takes no more connections and lets the open calls end.
-///
-/// # Errors
-/// Those of the listener.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 /// Counts the call under its route's template, never under its path.

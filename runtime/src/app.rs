@@ -107,10 +107,13 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     base.ledger.register_kinds(&base.registry.cards()).await?;
     base.start_agents(config, &stop);
     let served = Stop::new(); // the API goes on while the worker drains
-    let api = base.serve(config, listener, &served);
+    let mut api = std::pin::pin!(base.serve(config, listener, &served));
     tokio::select! {
-        () = worker::run(base.setup(config), stop.clone()) => {}
-        ended = api => ended?,
+        () = worker::run(base.setup(config), stop.clone()) => {
+            served.ask();
+            api.await?;
+        }
+        ended = &mut api => ended?,
     }
     base.end(&served, &stop).await;
     drop(place);
@@ -206,7 +209,7 @@ impl Base {
         let (ledger, broker) = (Arc::clone(&self.ledger), Arc::clone(&self.broker));
         let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone());
         tracing::info!(address = %listener.local_addr()?, "serving");
-        Ok(api::serve(listener, api::router(Arc::new(api)), stop.token()).await?)
+        Ok(api::serve(listener, api::router(Arc::new(api)), &config.api, stop.token()).await?)
     }
 
     fn serve_probes(&self, config: &Config, listener: TcpListener, stop: &Stop) {
@@ -218,9 +221,9 @@ impl Base {
             stop: stop.clone(),
         };
         // Answered to the last: a draining worker is alive, and not ready.
-        let never = CancellationToken::new();
+        let (never, settings) = (CancellationToken::new(), config.api.clone());
         stop.spawn("probes", async move {
-            if let Err(error) = api::serve(listener, health::probes(probes), never).await {
+            if let Err(error) = api::serve(listener, health::probes(probes), &settings, never).await {
                 tracing::error!(%error, "the probes are not answered any more");
             }
         });

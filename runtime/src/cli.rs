@@ -1,9 +1,10 @@
 //! The command line: what may be asked, and with which exit code it ends: 0 done, 2 wrong usage, 1 anything else.
 //! Answers go to stdout, everything else to stderr; `--json` makes answers JSON. It decides nothing about a job.
-//! Read [`serve`] for the servers, [`jobs`] and [`submit`] for callers, [`demo`] for the tour.
+//! Read [`serve`] for the servers, [`jobs`], [`list`] and [`submit`] for callers, [`demo`] for the tour.
 
 mod demo;
 mod jobs;
+mod list;
 mod screen;
 mod serve;
 mod server;
@@ -48,6 +49,10 @@ enum Command {
     Watch(jobs::Watch),
     /// Cancel a job
     Cancel(jobs::Cancel),
+    /// List jobs, the newest first
+    List(list::List),
+    /// Dead letters: list, show, replay, purge
+    Dlq(list::Dlq),
     /// List the kinds of jobs there are
     Kinds(jobs::Kinds),
     /// A tour in under a minute: real inputs, a worker killed in mid-job, every output checked
@@ -119,6 +124,8 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Status(status) => server::block_on(status.run()),
         Command::Watch(watch) => server::block_on(watch.run()),
         Command::Cancel(cancel) => server::block_on(cancel.run()),
+        Command::List(list) => server::block_on(list.run()),
+        Command::Dlq(dlq) => server::block_on(dlq.run()),
         Command::Kinds(kinds) => server::block_on(kinds.run()),
         Command::Demo(demo) => server::block_on(demo.run()),
     }

@@ -16,10 +16,12 @@
 //! # }
 //! ```
 
+mod bulk;
 mod files;
 mod handle;
 mod transport;
 
+pub use bulk::ListOptions;
 pub use handle::{JobError, JobHandle};
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 //!
 //! Nothing of the program is linked here. Read `cli/usage.rs` for what is refused, `cli/jobs.rs` for a job's whole life.
 
+mod dead_letters;
 mod jobs;
 mod usage;
 

@@ -132,6 +132,6 @@ pub(super) fn verdict(view: &JobView) -> Done {
     if view.state == JobState::Completed { Ok(()) } else { Err(Ending::Bad) }
 }
 
-fn json(answer: &impl Serialize) -> anyhow::Result<String> {
+pub(super) fn json(answer: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string(answer)?)
 }

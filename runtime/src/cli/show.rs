@@ -2,7 +2,7 @@
 //! It never shows less than what went wrong. Read [`super::screen`] for what moves on a terminal.
 
 use longshore_sdk::ErrorReport;
-use longshore_sdk::api::{ArtifactView, AttemptView, FileView, JobState, JobView, KindView, Waiting};
+use longshore_sdk::api::{ArtifactView, AttemptView, FileView, JobList, JobState, JobView, KindView, Waiting};
 use serde::Serialize;
 
 const BAR_CELLS: usize = 24;
@@ -76,6 +76,25 @@ pub(super) fn kinds(kinds: &[KindView]) -> String {
     } else {
         kinds.iter().map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Jobs, one a line, and how to see the next page.
+pub(super) fn page(page: &JobList) -> String {
+    let width = page.jobs.iter().map(|job| job.kind.len()).max().unwrap_or(0);
+    let line = |job: &JobView| {
+        let why = job.error.as_ref().map(|error| format!("  {}: {}", error.code, error.message)).unwrap_or_default();
+        format!("{}  {:width$}  {}  {}{why}", job.id, job.kind, job.created_at, state(job))
+    };
+    let more = page.next.map(|next| format!("more: --before {next}"));
+    let lines: Vec<String> = page.jobs.iter().map(line).chain(more).collect();
+    if lines.is_empty() { "none".into() } else { lines.join("\n") }
+}
+
+/// What was done with many.
+pub(super) fn counts(done: &str, many: usize, skipped: usize, more: bool) -> String {
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    let more = if more { "; there may be more: run it again" } else { "" };
+    format!("{many} {done}{skipped}{more}")
 }
 
 /// Bytes as people say them.
@@ -187,6 +206,26 @@ mod tests {
             format!("running  {}{}  25%  rows  attempt 2", "█".repeat(6), "░".repeat(18))
         );
         assert_eq!(progress(&view(json!({"state": "canceled"}))), "canceled");
+    }
+
+    #[test]
+    fn a_page_shows_a_job_a_line_and_how_to_go_on() {
+        let failed = view(json!({"state": "failed", "error": {"code": "io", "message": "disk away"}}));
+        let next = Some(failed.id);
+        let shown = page(&JobList { jobs: vec![failed, view(json!({"waiting": "queued"}))], next });
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let expected = format!(
+            "{id}  image.resize  2026-01-02T03:04:05Z  failed  io: disk away\n\
+             {id}  image.resize  2026-01-02T03:04:05Z  pending (queued)\nmore: --before {id}"
+        );
+        assert_eq!(shown, expected);
+        assert_eq!(page(&JobList { jobs: vec![], next: None }), "none");
+    }
+
+    #[test]
+    fn counts_name_what_was_left() {
+        assert_eq!(counts("purged", 3, 0, false), "3 purged");
+        assert_eq!(counts("replayed", 2, 1, true), "2 replayed, 1 skipped; there may be more: run it again");
     }
 
     #[test]

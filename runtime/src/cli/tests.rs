@@ -35,6 +35,11 @@ fn the_contract_parses() {
         "longshore status 01890a5d-ac96-774b-bcce-b302099a8057",
         "longshore watch 01890a5d-ac96-774b-bcce-b302099a8057 --json",
         "longshore cancel 01890a5d-ac96-774b-bcce-b302099a8057",
+        "longshore list --state failed --kind image.resize --limit 10 --json",
+        "longshore dlq list --before 01890a5d-ac96-774b-bcce-b302099a8057",
+        "longshore dlq show 01890a5d-ac96-774b-bcce-b302099a8057",
+        "longshore dlq replay --kind image.resize --limit 5",
+        "longshore dlq purge 01890a5d-ac96-774b-bcce-b302099a8057 01890a5d-ac96-774b-bcce-b302099a8058 --json",
         "longshore kinds",
         "longshore demo --data-dir data --keep",
     ];

@@ -154,6 +154,7 @@ fn job(id: JobId) -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: None,
+        idempotency: None,
     }
 }
 

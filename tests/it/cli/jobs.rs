@@ -10,22 +10,22 @@ use serde_json::{Value, json};
 
 use super::{Said, longshore};
 
-const IMPORT: &str = r#"{"table": "customers", "columns": [{"name": "id", "type": "integer"},
+pub(super) const IMPORT: &str = r#"{"table": "customers", "columns": [{"name": "id", "type": "integer"},
     {"name": "email", "type": "text"}, {"name": "balance", "type": "decimal"}, {"name": "joined", "type": "date"}]}"#;
 
 /// A server, and the commands that ask it.
-struct Desk {
+pub(super) struct Desk {
     dev: Longshore,
     _data: tempfile::TempDir,
 }
 
 impl Desk {
-    async fn open() -> Result<Self> {
+    pub(super) async fn open() -> Result<Self> {
         let data = scratch::dir("cli-dev")?;
         Ok(Self { dev: Longshore::dev(data.path())?.start().await?, _data: data })
     }
 
-    async fn ask(&self, args: &[&str]) -> Result<Said> {
+    pub(super) async fn ask(&self, args: &[&str]) -> Result<Said> {
         self.ask_with(args, "").await
     }
 
@@ -33,20 +33,20 @@ impl Desk {
         longshore(args, &[("LONGSHORE_SERVER", &self.dev.url())], stdin).await
     }
 
-    async fn json(&self, args: &[&str]) -> Result<Value> {
+    pub(super) async fn json(&self, args: &[&str]) -> Result<Value> {
         let said = self.ask(args).await?;
         assert_eq!(said.code, Some(0), "{args:?} {said:?}");
         said.json()
     }
 
     /// A job that starts in an hour.
-    async fn later(&self) -> Result<String> {
+    pub(super) async fn later(&self) -> Result<String> {
         let view = self.json(&["submit", "csv.import", &later_payload(), "--delay", "1h", "--json"]).await?;
         assert_eq!((&view["state"], &view["waiting"]), (&json!("pending"), &json!("scheduled")), "{view}");
         Ok(view["id"].as_str().unwrap_or_default().to_owned())
     }
 
-    async fn close(self) -> Result<()> {
+    pub(super) async fn close(self) -> Result<()> {
         assert_eq!(self.dev.drain(Duration::from_secs(60)).await?, 0);
         Ok(())
     }
@@ -56,7 +56,7 @@ fn later_payload() -> String {
     IMPORT.replacen('{', r#"{"source": {"file": "01890a5d-ac96-774b-bcce-b302099a8057"}, "#, 1)
 }
 
-fn source(path: &Path) -> String {
+pub(super) fn source(path: &Path) -> String {
     format!("source={}", path.display())
 }
 

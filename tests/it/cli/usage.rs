@@ -66,6 +66,8 @@ async fn arguments_that_make_no_sense_are_refused_by_name() -> Result<()> {
     refused(&["submit", "a.b", "[1]", "--file", "source=x"], &[], &["--file needs a payload that is a JSON object"])
         .await?;
     refused(&["submit", "a.b", "--delay", "soon"], &[], &["--delay", "10s"]).await?;
+    refused(&["list", "--state", "dead"], &[], &["--state", "failed"]).await?;
+    refused(&["dlq", "purge"], &[], &["<ID>"]).await?;
     refused(&["status", "17"], &[], &["<ID>"]).await?;
     refused(&["kinds", "--server", "ftp://host"], &[], &["--server", "http://"]).await
 }
@@ -83,8 +85,10 @@ async fn a_server_that_is_away_is_a_failure_that_says_what_to_do() -> Result<()>
 async fn help_and_version_are_answers() -> Result<()> {
     let help = longshore(&["--help"], &[], "").await?;
     assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
-    for command in ["dev", "api", "worker", "migrate", "submit", "upload", "status", "watch", "cancel", "kinds", "demo"]
-    {
+    for command in [
+        "dev", "api", "worker", "migrate", "submit", "upload", "status", "watch", "cancel", "list", "dlq", "kinds",
+        "demo",
+    ] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", help.out);
     }
     let version = longshore(&["--version"], &[], "").await?;

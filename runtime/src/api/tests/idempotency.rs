@@ -14,7 +14,7 @@ fn keyed(key: &str, body: &str) -> Request<Body> {
 const BODY: &str = r#"{"kind": "demo", "payload": {"n": 1}}"#;
 
 async fn on_the_road(world: &World) -> u64 {
-    world.broker.depth("demo").await.unwrap().map_or(0, |depth| depth.ready.into())
+    world.broker.depth("demo").await.unwrap().map_or(0, |depth| depth.ready)
 }
 
 #[tokio::test]

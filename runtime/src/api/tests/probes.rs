@@ -16,7 +16,7 @@ async fn kinds_are_shown_with_their_schemas_and_workers() {
 }
 
 #[tokio::test]
-async fn a_server_without_its_broker_accepts_jobs_and_says_what_is_wrong() {
+async fn an_api_without_its_broker_is_ready_and_says_what_is_wrong() {
     let world = World::new().await;
     let well = world.get("/readyz").await;
     assert_eq!((well.status, well.json::<Readiness>().ready), (200, true));
@@ -24,6 +24,7 @@ async fn a_server_without_its_broker_accepts_jobs_and_says_what_is_wrong() {
     let ill = world.get("/readyz").await;
     let readiness: Readiness = ill.json();
     assert_eq!((ill.status, readiness.ledger.ready, readiness.broker.ready), (200, true, false));
+    assert!(readiness.ready, "jobs are accepted and left to the relay");
     assert_eq!(world.get("/healthz").await.status, 200);
 }
 
@@ -51,8 +52,9 @@ async fn a_panic_in_a_call_is_a_problem_without_its_text() {
 #[tokio::test]
 async fn a_server_that_is_told_to_stop_stops() {
     let world = World::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let serving = serve(listener, world.router.clone(), world.stop.token());
+    let settings = ApiSettings::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serving = serve(listener, world.router.clone(), &settings, world.stop.token());
     world.stop.ask();
     tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
 }

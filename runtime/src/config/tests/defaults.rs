@@ -16,8 +16,8 @@ fn the_documented_defaults_name_every_setting() {
     let documented: Vec<String> = leaves(&defaults()).into_iter().map(|leaf| leaf.key).collect();
     let config = Config {
         database: DatabaseConfig { url: Some("set".into()), ..Config::default().database },
-        worker: WorkerConfig { listen: Some(([127, 0, 0, 1], 1).into()), ..Config::default().worker },
         csv_import: CsvImportConfig { database_url: Some("set".into()), ..Config::default().csv_import },
+        worker: WorkerConfig { listen: Some(([127, 0, 0, 1], 1).into()), ..Config::default().worker },
         ..Config::default()
     };
     let Value::Table(table) = Value::try_from(config).unwrap() else { panic!("a config is a table") };

@@ -1,0 +1,149 @@
+//! The accept loop: how many connections, how long a request's head may take, how long a connection may idle, and how all end.
+//! A client that is slow, silent or too many costs a seat for a known time and never the server. Bodies have their own limits
+//! in [`super::body`]. Read [`pace`] for the head's deadline.
+
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::pace::{Pace, Paced};
+use super::ApiSettings;
+use crate::stop::Stop;
+
+/// After a failed accept: usually there is no file descriptor left, and one may be free in a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections that are being told that there are too many. One more is closed without a word.
+const MAX_REFUSALS: usize = 64;
+/// How long it may take to tell one.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// What it is told, before its request is read.
+const FULL: &str = "{\"type\":\"urn:longshore:problem:unavailable\",\"title\":\"Longshore cannot do this now\",\"status\":503,\
+     \"detail\":\"the server has all the connections it takes; try again in a moment\"}";
+
+/// Serves until `stop`, then takes no more connections and lets the open calls end, at most for the shutdown's grace.
+///
+/// # Errors
+/// None at present: an accept that fails is tried again.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &ApiSettings,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let door = Door {
+        router,
+        settings: settings.clone(),
+        seats: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        connections: Stop::new(),
+        stop,
+    };
+    while let Some(stream) = door.next(&listener).await {
+        door.admit(stream);
+    }
+    drop(listener);
+    if !door.connections.finished(settings.shutdown_grace).await {
+        tracing::warn!(grace = ?settings.shutdown_grace, "connections are cut: their calls do not end");
+        door.connections.ask();
+    }
+    Ok(())
+}
+
+/// What every connection needs. `stop` asks for their end, `connections` is asked when they are to end at once.
+struct Door {
+    router: Router,
+    settings: ApiSettings,
+    seats: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    connections: Stop,
+    stop: CancellationToken,
+}
+
+impl Door {
+    /// The next connection; `None` when the server stops.
+    async fn next(&self, listener: &TcpListener) -> Option<TcpStream> {
+        loop {
+            let accepted = self.stop.run_until_cancelled(listener.accept()).await?;
+            match accepted {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream) {
+        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+            let (router, settings) = (self.router.clone(), self.settings.clone());
+            let (stop, cut) = (self.stop.clone(), self.connections.token());
+            self.connections.spawn_quiet(async move {
+                cut.run_until_cancelled(converse(stream, router, &settings, stop)).await;
+                drop(seat);
+            });
+        } else if let Ok(turn) = Arc::clone(&self.refusals).try_acquire_owned() {
+            self.connections.spawn_quiet(async move {
+                // Who does not listen is not told.
+                let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await;
+                drop(turn);
+            });
+        }
+    }
+}
+
+/// One connection from its first request to its end.
+async fn converse(stream: TcpStream, router: Router, settings: &ApiSettings, stop: CancellationToken) {
+    // A small answer must not wait for the acknowledgement of the one before. One that is gone already shows at the read.
+    let _ = stream.set_nodelay(true);
+    let pace = Arc::new(Pace::default());
+    let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout);
+    let service = service_fn(move |request| paced(router.clone(), request, Arc::clone(&pace)));
+    let mut http = http1::Builder::new();
+    // hyper's own limit on a head runs from the last answer on: it is the limit on idleness.
+    http.timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout).max_buf_size(settings.max_header_bytes);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke or was closed");
+    }
+}
+
+async fn paced(router: Router, request: Request<Incoming>, pace: Arc<Pace>) -> Result<Response, Infallible> {
+    let _turn = pace.begin();
+    TowerToHyperService::new(router).call(request).await
+}
+
+/// Reads what was sent before it closes: else the kernel would throw the answer away with it.
+async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
+    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 2";
+    let typed = format!("content-type: application/problem+json\r\ncontent-length: {}", FULL.len());
+    stream.write_all(format!("{head}\r\n{typed}\r\n\r\n{FULL}").as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}
