@@ -94,6 +94,24 @@ impl Stage {
         }
     }
 
+    /// Whether the oldest worker runs.
+    pub fn worker_lives(&self) -> bool {
+        let worker = match &self.front {
+            Front::Dev { running, .. } => running.as_ref(),
+            Front::Servers { .. } => self.workers.first(),
+        };
+        worker.is_some_and(|worker| worker.process().ended().is_none())
+    }
+
+    /// A new worker in the place of the oldest, as Kubernetes would have it.
+    pub async fn replace_worker(&mut self) -> Result<()> {
+        match &mut self.front {
+            Front::Dev { running, .. } => *running = None,
+            Front::Servers { .. } => self.workers.truncate(0),
+        }
+        self.start_worker().await
+    }
+
     /// Asks the oldest worker to drain, and returns its exit code.
     pub async fn drain_worker(&mut self) -> Result<i32> {
         let worker = match &mut self.front {

@@ -47,10 +47,9 @@ async fn a_job_that_crashes_every_worker_is_poison_and_its_neighbour_is_innocent
     let poison = stage.submit("trial.work", json!({"log": stage.note_file(), "abort_attempts": 99})).await?;
     // Two crashes in company and three alone: the worker is started again after each, as Kubernetes would.
     let job = loop {
-        let ended = stage.worker().process().ended().is_some();
-        if ended {
-            let _ = stage.kill_worker().await;
-            stage.start_worker().await?;
+        if !stage.worker_lives() {
+            // It may be killed by the poison before it says that it is ready.
+            let _ = stage.replace_worker().await;
         }
         match stage.job(&poison).await {
             Ok(job) if job["state"] == "failed" => break job,
