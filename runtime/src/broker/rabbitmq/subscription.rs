@@ -19,6 +19,8 @@ use super::parcel;
 use crate::broker::link::{Link, luck, pause, unavailable};
 use crate::broker::{BrokerError, Delivery, Settlement, topology};
 
+/// After so long without a delivery the queue is asked whether it knows us.
+const SILENCE: Duration = Duration::from_secs(5);
 /// A subscription that held so long was well: the next failure is a new one.
 const WELL: Duration = Duration::from_secs(10);
 
@@ -102,6 +104,12 @@ impl Subscription {
                 biased;
                 arrived = session.deliveries.next() => arrived,
                 () = self.link.until_lost(session.generation) => return Err(unavailable("the connection was lost")),
+                () = sleep(SILENCE) => {
+                    if self.is_forgotten().await {
+                        return Err(unavailable("the queue knows of no consumer"));
+                    }
+                    continue;
+                }
             };
             let Some(arrived) = arrived else {
                 let wanted = self.closing.is_cancelled();
@@ -110,6 +118,19 @@ impl Subscription {
             let delivery = parcel::delivery(arrived.map_err(unavailable)?, &self.kind, &session.settlements);
             // A consumer that is gone gives it back, and dropping it here sends it home.
             let _ = self.out.send(delivery).await;
+        }
+    }
+
+    /// Whether the queue counts no consumer, or is not there. A subscription to a queue that is just being deleted is granted and
+    /// never ended (measured under load): another queue of that name is made, and this one would wait for ever.
+    async fn is_forgotten(&self) -> bool {
+        if self.closing.is_cancelled() {
+            return false; // we cancelled it ourselves, and the stream is about to end
+        }
+        let Ok((_, channel)) = self.link.channel().await else { return false };
+        match self.declarer.depth(&channel, &self.kind).await {
+            Ok(depth) => depth.is_none_or(|depth| depth.consumers == 0),
+            Err(_) => false, // a lost connection is noticed elsewhere
         }
     }
 }
