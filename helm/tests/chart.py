@@ -46,6 +46,7 @@ FULL = {
               "extraVolumeMounts": [{"name": "in", "mountPath": "/in", "readOnly": True}]},
     },
     "api": {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}},
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"}},
     "global": {"of": "an umbrella chart"},
 }
 

@@ -85,6 +85,11 @@ FAULTS = {
         (T + "_config.tpl", "0.0.0.0:7071", "0.0.0.0:7072"),
         (T + "api-service.yaml", "targetPort: http", "targetPort: web"),
     ],
+    stories.the_operator_is_pointed_at_every_server_pod_and_no_other: [
+        (T + "podmonitor.yaml", "values: [api, worker]", "values: [api]"),
+        (T + "podmonitor.yaml", 'list "http" "probes"', 'list "http"'),
+        (T + "podmonitor.yaml", "toYaml . | nindent 4", "toYaml dict | nindent 4"),
+    ],
     stories.the_migration_needs_nothing_that_the_release_brings: [
         (T + "migrate-job.yaml", "restartPolicy: Never", "restartPolicy: Never\n      serviceAccountName: ours"),
     ],

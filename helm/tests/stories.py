@@ -78,7 +78,7 @@ def a_key_nobody_knows_is_refused_by_its_name(helm):
     helm.refuses(least(pools={"all": {"replcas": 2}}), "pools/all", "replcas")
     helm.refuses(least(pools={"all": {"scratch": {"sizelimit": "1Gi"}}}), "pools/all/scratch", "sizelimit")
     helm.refuses(least(poolDefaults={"slot": 2}), "poolDefaults", "slot")
-    for section in ("api", "image", "database", "broker", "storage", "migrations", "probes", "podSecurity", "tmp"):
+    for section in ("api", "image", "database", "broker", "storage", "migrations", "probes", "podSecurity", "tmp", "metrics"):
         helm.refuses(least(**{section: {**LEAST.get(section, {}), "mistyped": 1}}), section, "mistyped")
     helm.refuses(least(mistyped=1), "mistyped")
     helm.refuses(least(pools={"No Name": {}}), "No Name")
@@ -183,6 +183,26 @@ def probes_and_service_reach_the_port_that_the_program_listens_on(helm):
     assert kind(objects, "Service")[0]["spec"]["ports"][0]["targetPort"] == api["ports"][0]["name"]
 
 
+def the_operator_is_pointed_at_every_server_pod_and_no_other(helm):
+    assert not kind(helm.render(LEAST), "PodMonitor"), "a cluster without the operator would refuse it"
+    objects = helm.render(FULL)
+    monitor, = kind(objects, "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+    spec = monitor["spec"]
+    assert not set(rules.VERSIONED) & set(spec["selector"]["matchLabels"])
+    among, = spec["selector"]["matchExpressions"]
+    assert among["operator"] == "In"
+    ports = {one["port"] for one in spec["podMetricsEndpoints"]}
+    assert all(one["path"] == "/metrics" and one["interval"] == "15s" for one in spec["podMetricsEndpoints"])
+    for owner, template in pods(objects):
+        labels, server = template["metadata"]["labels"], owner["kind"] == "Deployment"
+        hit = rules.selects(spec["selector"]["matchLabels"], template) and labels.get(among["key"]) in among["values"]
+        assert hit == server, owner["metadata"]["name"]
+        own = {port["name"] for port in container(template).get("ports", [])} & ports
+        assert len(own) == server, f"{owner['metadata']['name']} is scraped at {own}"
+    helm.refuses(least(metrics={"podMonitor": {"interval": "often"}}), "interval")
+
+
 def the_migration_needs_nothing_that_the_release_brings(helm):
     """As a hook before the install it runs when no other object is there yet."""
     job = named(helm.render(FULL), "Job", "-migrate")
@@ -232,7 +252,8 @@ def whoever_installs_it_is_told_what_runs_and_how_it_ends(helm):
     assert done.returncode == 0, done.stderr
     notes = done.stdout.split("NOTES:")[1]
     for told in ("service/rel-longshore-api 7070:80", "1: 0 x 3 slots for media.transcode", "for 7200 s",
-                 "waits 7230 s", "on: 3 x 4 slots for image.resize, csv.import", "no worker runs"):
+                 "waits 7230 s", "on: 3 x 4 slots for image.resize, csv.import", "no worker runs",
+                 'has the labels {"release":"prom"}', "podMonitorSelector"):
         assert told in notes, f"{told!r} is not in {notes}"
 
 
