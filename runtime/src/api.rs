@@ -6,6 +6,7 @@ mod artifacts;
 mod body;
 mod dead_letters;
 mod files;
+mod fleet;
 pub mod health;
 mod jobs;
 mod kinds;
@@ -149,6 +150,7 @@ pub struct Api {
     feed: Feed,
     settings: ApiSettings,
     schemas: Schemas,
+    last_look: fleet::LastLook,
     /// Room for long-polls.
     waiting_room: Semaphore,
     stop: Stop,
@@ -166,8 +168,8 @@ impl Api {
     ) -> Self {
         let waiting_room = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
         let submits = batch::submits(stop, ledger.clone());
-        let (schemas, stop) = (Schemas::default(), stop.clone());
-        Self { ledger, submits, broker, storage, feed, settings, schemas, waiting_room, stop }
+        let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
+        Self { ledger, submits, broker, storage, feed, settings, schemas, last_look, waiting_room, stop }
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
@@ -213,6 +215,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
         .route("/v1/kinds", get(kinds::list))
+        .route("/v1/queues", get(fleet::queues))
+        .route("/v1/workers", get(fleet::workers))
         .merge(health::probes(api.probes()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -1,6 +1,8 @@
 //! Puts the rooms together: one ledger, one broker, one storage, and around them an API, a worker, or both. The only place where
 //! executors are named and where API and worker meet. It decides nothing about jobs.
 
+mod look;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
 use crate::worker::registry::Registry;
 use crate::worker::{self, Setup};
+pub use look::doctor;
 
 /// The executors of a process.
 pub type Executors = Vec<Arc<dyn AnyExecutor>>;
@@ -106,18 +109,23 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     let listener = bind(config.listen).await?;
     base.ledger.register_kinds(&base.registry.cards()).await?;
     base.start_agents(config, &stop);
-    let served = Stop::new(); // the API goes on while the worker drains
-    let mut api = std::pin::pin!(base.serve(config, listener, &served));
-    tokio::select! {
-        () = worker::run(base.setup(config), stop.clone()) => {
-            served.ask();
-            api.await?;
-        }
-        ended = &mut api => ended?,
-    }
-    base.end(&served, &stop).await;
+    base.serve_and_work(config, listener, &stop).await?;
     drop(place);
     Ok(())
+}
+
+/// API, worker and agents in one process, on PostgreSQL and RabbitMQ.
+///
+/// # Errors
+/// When a URL cannot be used, the address is taken, or a kind has no executor here.
+pub async fn all(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+    let known = Registry::new(executors)?;
+    metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
+    let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
+    let listener = bind(config.listen).await?;
+    base.be_fit_to_work(config, &stop).await?;
+    base.start_agents(config, &stop);
+    base.serve_and_work(config, listener, &stop).await
 }
 
 /// The HTTP API and the agents, on PostgreSQL and RabbitMQ.
@@ -148,25 +156,26 @@ pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow
     if let Some(address) = config.worker.listen {
         base.serve_probes(config, bind(address).await?, &stop);
     }
-    base.announce_kinds(&stop).await;
+    base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
     worker::run(base.setup(config), stop.clone()).await;
     base.end(&stop, &stop).await;
     Ok(())
 }
 
-/// Brings the schema of the PostgreSQL ledger up to date.
+/// Brings the schema of the PostgreSQL ledger up to date; answers its version.
 ///
 /// # Errors
 /// When it does not answer, or is newer than this program.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    Ok(postgres(config, 1)?.migrate().await?)
+pub async fn migrate(config: &Config) -> anyhow::Result<usize> {
+    let ledger = postgres(config, 1)?;
+    ledger.migrate().await?;
+    Ok(ledger.schema_version().await?)
 }
 
 impl Base {
     fn of_servers(config: &Config, registry: Registry) -> anyhow::Result<Self> {
-        let mut settings = rabbitmq::Settings::new(&config.broker.urls)?;
-        settings.topology = Topology::under(&config.broker.prefix)?;
+        let settings = rabbit(config)?;
         Ok(Self {
             ledger: Arc::new(postgres(config, config.database.connections)?),
             heart_ledger: Arc::new(postgres(config, 1)?),
@@ -177,6 +186,16 @@ impl Base {
             scratch: scratch(&config.data_dir)?,
             alone: false,
         })
+    }
+
+    /// Returns when the ledger knows our kinds; an error is why this process must not work with these servers.
+    async fn be_fit_to_work(&self, config: &Config, stop: &Stop) -> anyhow::Result<()> {
+        let judged = look::refuse_if_dangerous(config, &self.registry).await?;
+        self.announce_kinds(stop).await;
+        if !judged && !stop.is_asked() {
+            look::refuse_if_dangerous(config, &self.registry).await?;
+        }
+        Ok(())
     }
 
     /// Enters the kinds, when the ledger is there and has its schema.
@@ -210,6 +229,21 @@ impl Base {
         let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone());
         tracing::info!(address = %listener.local_addr()?, "serving");
         Ok(api::serve(listener, api::router(Arc::new(api)), &config.api, stop.token()).await?)
+    }
+
+    /// The API goes on while the worker drains.
+    async fn serve_and_work(&self, config: &Config, listener: TcpListener, stop: &Stop) -> anyhow::Result<()> {
+        let served = Stop::new();
+        let mut api = std::pin::pin!(self.serve(config, listener, &served));
+        tokio::select! {
+            () = worker::run(self.setup(config), stop.clone()) => {
+                served.ask();
+                api.await?;
+            }
+            ended = &mut api => ended?,
+        }
+        self.end(&served, stop).await;
+        Ok(())
     }
 
     fn serve_probes(&self, config: &Config, listener: TcpListener, stop: &Stop) {
@@ -258,6 +292,12 @@ fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
     let url =
         config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
     Ok(Postgres::connect(url, connections)?)
+}
+
+fn rabbit(config: &Config) -> anyhow::Result<rabbitmq::Settings> {
+    let mut settings = rabbitmq::Settings::new(&config.broker.urls)?;
+    settings.topology = Topology::under(&config.broker.prefix)?;
+    Ok(settings)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -3,6 +3,7 @@
 //! suite; exchanges and queues are plain data in [`topology`].
 
 pub mod embedded;
+pub mod facts;
 pub mod link;
 pub mod rabbitmq;
 pub mod topology;

@@ -1,13 +1,18 @@
 //! The command line: what may be asked, and with which exit code it ends: 0 done, 2 wrong usage, 1 anything else.
 //! Answers go to stdout, everything else to stderr; `--json` makes answers JSON. It decides nothing about a job.
-//! Read [`serve`] for the servers, [`jobs`], [`list`] and [`submit`] for callers, [`demo`] for the tour.
+//! Read [`serve`] for the servers, [`jobs`], [`list`] and [`submit`] for callers, [`fleet`] and
+//! [`settings`] for operators, [`demo`] for the tour.
 
+mod completions;
 mod demo;
+mod doctor;
+mod fleet;
 mod jobs;
 mod list;
 mod screen;
 mod serve;
 mod server;
+mod settings;
 mod show;
 mod submit;
 #[cfg(test)]
@@ -33,6 +38,8 @@ struct Cli {
 enum Command {
     /// Everything in one process: API, worker, an embedded broker and SQLite
     Dev(serve::Dev),
+    /// API and worker in one process, on PostgreSQL and RabbitMQ
+    All(serve::All),
     /// The HTTP API, on PostgreSQL and RabbitMQ
     Api(serve::Api),
     /// A worker, on PostgreSQL and RabbitMQ
@@ -55,6 +62,16 @@ enum Command {
     Dlq(list::Dlq),
     /// List the kinds of jobs there are
     Kinds(jobs::Kinds),
+    /// Show each kind's queue: what waits, runs, and failed
+    Queues(fleet::Queues),
+    /// List the workers with a live lease
+    Workers(fleet::Workers),
+    /// Settings: show those in effect
+    Config(settings::Config),
+    /// Say what is wrong with this machine, broker and database, and what to change
+    Doctor(doctor::Doctor),
+    /// Write a script that completes commands in a shell
+    Completions(completions::Completions),
     /// A tour in under a minute: real inputs, a worker killed in mid-job, every output checked
     Demo(demo::Demo),
 }
@@ -116,6 +133,7 @@ fn explain(told: &clap::Error) -> ExitCode {
 fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
     match command {
         Command::Dev(dev) => dev.run(executors),
+        Command::All(all) => all.run(executors),
         Command::Api(api) => api.run(executors),
         Command::Worker(worker) => worker.run(executors),
         Command::Migrate(migrate) => migrate.run(),
@@ -127,6 +145,11 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::List(list) => server::block_on(list.run()),
         Command::Dlq(dlq) => server::block_on(dlq.run()),
         Command::Kinds(kinds) => server::block_on(kinds.run()),
+        Command::Queues(queues) => server::block_on(queues.run()),
+        Command::Workers(workers) => server::block_on(workers.run()),
+        Command::Doctor(doctor) => doctor.run(executors),
+        Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
         Command::Demo(demo) => server::block_on(demo.run()),
     }
 }

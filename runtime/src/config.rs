@@ -6,6 +6,7 @@ mod check;
 mod environment;
 mod guess;
 mod layers;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,12 @@ use longshore_executors::transcode::TranscodeSettings;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::ApiSettings;
+use crate::preflight::PreflightSettings;
 use crate::storage::StorageSettings;
 use crate::worker::WorkerSettings;
 pub(crate) use guess::guess;
 pub use layers::{Given, Mistakes, Sources};
+pub use shown::{Origin, Setting, settings};
 
 /// The defaults, as the operator reads them.
 pub const DEFAULT_TOML: &str = include_str!("config.default.toml");
@@ -53,6 +56,8 @@ pub struct Config {
     pub transcode: TranscodeSettings,
     /// `csv.import`.
     pub csv_import: CsvImportConfig,
+    /// What is looked at before a worker starts.
+    pub preflight: PreflightSettings,
     /// What is told to operators.
     pub log: LogConfig,
 }
@@ -133,7 +138,7 @@ impl Config {
     /// # Errors
     /// [`Mistakes`]: every one there is, each with its place.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
-        layers::load(sources).map(Self::resolved)
+        layers::lay(sources).map(|laid| laid.config.resolved())
     }
 
     /// Settings whose default follows from this machine or from another setting, and those that TOML has no word for.
@@ -168,6 +173,7 @@ impl Default for Config {
                 schema: "imports".into(),
                 limits: CsvImportLimits::default(),
             },
+            preflight: PreflightSettings::default(),
             log: LogConfig { format: LogFormat::Text, level: "info".into() },
         }
     }

@@ -34,6 +34,13 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Whether another process has it. Makes nothing, and leaves it as it is.
+    pub fn is_taken(path: &Path) -> bool {
+        // A directory that nobody has made, or that we may not look into, is nobody's.
+        let Ok(file) = File::open(path.join("lock")) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -47,10 +54,13 @@ mod tests {
     #[test]
     fn a_data_directory_has_one_owner_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(!DataDir::is_taken(dir.path()));
         let first = DataDir::lock(dir.path()).unwrap();
+        assert!(DataDir::is_taken(dir.path()));
         let refused = DataDir::lock(dir.path()).unwrap_err().to_string();
         assert!(refused.contains("--data-dir"), "{refused}");
         drop(first);
+        assert!(!DataDir::is_taken(dir.path()));
         DataDir::lock(dir.path()).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! [`sqlite`] implement it and pass one contract suite.
 
 pub mod batch;
+pub mod facts;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::metrics;
+pub use facts::DatabaseFacts;
 pub use rows::*;
 
 /// Why the ledger did not do it.
@@ -45,6 +47,8 @@ pub type Answer<T> = Result<T, LedgerError>;
 pub trait Ledger: Send + Sync + 'static {
     /// Brings the schema up to date. Safe to run at once from many processes.
     async fn migrate(&self) -> Answer<()>;
+    /// How busy its connections are. Asks nobody.
+    fn pool(&self) -> Pool;
     /// The ledger's clock: proof that it answers.
     async fn now(&self) -> Answer<Timestamp>;
 
@@ -104,6 +108,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// How many jobs of each kind wait and run now; kinds with none are left out. A scan of the unfinished: not for every second.
     async fn census(&self) -> Answer<Vec<Census>>;
+    /// How many dead letters each kind has; kinds with none are left out. A scan of the table: for people, not for loops.
+    async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>>;
 
     // Workers and their leases.
 

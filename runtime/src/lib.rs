@@ -13,6 +13,7 @@ pub mod job;
 pub mod ledger;
 pub mod metrics;
 pub mod notify;
+pub mod preflight;
 pub mod stop;
 pub mod storage;
 pub mod telemetry;

@@ -134,6 +134,23 @@ impl Storage {
         self.put(&file_key(id), body, limit).await
     }
 
+    /// Writes, reads and removes a few bytes, as an upload would be.
+    ///
+    /// # Errors
+    /// What an upload would meet.
+    pub async fn try_out(&self) -> Result<(), StorageError> {
+        const WORDS: &[u8] = b"longshore was here";
+        let key = Key::from_iter(["files".to_owned(), format!("preflight-{}", Uuid::now_v7())]);
+        let body = futures_util::stream::iter([Ok::<_, StorageError>(Bytes::from_static(WORDS))]);
+        self.put(&key, body, WORDS.len() as u64).await?;
+        let read = async { self.store.get(&key).await?.bytes().await }.await;
+        let removed = self.store.delete(&key).await;
+        match read? {
+            read if read == WORDS => Ok(removed?),
+            _ => Err(StorageError::Unavailable("what was written is not what is read".to_owned())),
+        }
+    }
+
     /// Forgets an upload, because the ledger did not take it.
     ///
     /// # Errors

@@ -23,7 +23,17 @@ pub fn init(log: &LogConfig) -> anyhow::Result<()> {
         LogFormat::Text => to_stderr.finish().try_init(),
         LogFormat::Json => to_stderr.json().flatten_event(true).finish().try_init(),
     };
-    started.context("logging has already been started")
+    started.context("logging has already been started")?;
+    std::panic::set_hook(Box::new(told));
+    Ok(())
+}
+
+/// A panic as a line of the log: within the span it happened in, which says of which job, and as JSON where all lines are.
+fn told(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload_as_str().unwrap_or("with no text");
+    let thread = std::thread::current();
+    tracing::error!(thread = thread.name(), place, panic = text, "a panic");
 }
 
 type Builder = SubscriberBuilder<DefaultFields, Format, EnvFilter, fn() -> std::io::Stderr>;

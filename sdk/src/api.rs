@@ -3,9 +3,11 @@
 //! while answers may gain fields that an older client skips. Read [`problem`] for the errors.
 
 mod bulk;
+mod fleet;
 pub mod problem;
 
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
+pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
 pub use problem::{FieldError, Problem};
 
 use jiff::Timestamp;

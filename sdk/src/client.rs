@@ -18,6 +18,7 @@
 
 mod bulk;
 mod files;
+mod fleet;
 mod handle;
 mod transport;
 

@@ -3,7 +3,10 @@
 //! Nothing of the program is linked here. Read `cli/usage.rs` for what is refused, `cli/jobs.rs` for a job's whole life.
 
 mod dead_letters;
+mod doctor;
+mod fleet;
 mod jobs;
+mod servers;
 mod usage;
 
 use std::process::Stdio;

@@ -8,6 +8,7 @@ mod contract;
 mod docs;
 mod failures;
 mod journeys;
+mod logs;
 mod media;
 mod metrics;
 mod tidy;

@@ -61,6 +61,11 @@ impl Longshore {
         Ok(Launch::of("api")?.servers(database_url, amqp_url))
     }
 
+    /// API and worker in one process.
+    pub fn all(database_url: &str, amqp_url: &str) -> Result<Launch> {
+        Ok(Launch::of("all")?.servers(database_url, amqp_url))
+    }
+
     /// A worker for these kinds (all, when none is named), `slots` jobs at once.
     pub fn worker(database_url: &str, amqp_url: &str, kinds: &[&str], slots: usize) -> Result<Launch> {
         let launch = Launch::of("worker")?.servers(database_url, amqp_url);

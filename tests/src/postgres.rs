@@ -40,17 +40,25 @@ pub struct Postgres {
     server: Mutex<Arc<Process>>,
     home: TempDir,
     port: u16,
+    /// What differs from [`SETTINGS`].
+    settings: Vec<String>,
     databases: AtomicU64,
 }
 
 impl Postgres {
     /// A fresh server that answers queries.
     pub async fn start() -> Result<Postgres> {
+        Postgres::start_with(&[]).await
+    }
+
+    /// The same with more settings, which win, such as `fsync=off`.
+    pub async fn start_with(settings: &[&str]) -> Result<Postgres> {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let (home, port) = (scratch::dir("postgres")?, ports::free()?);
         Account::ours()?.own(home.path())?;
         copy(template().await?, &data(home.path())).await?;
-        let server = Mutex::new(Arc::new(launch(home.path(), port).await?));
-        Ok(Postgres { server, home, port, databases: AtomicU64::new(0) })
+        let server = Mutex::new(Arc::new(launch(home.path(), port, &settings).await?));
+        Ok(Postgres { server, home, port, settings, databases: AtomicU64::new(0) })
     }
 
     /// The server that all the stories of this process share. It dies with the process.
@@ -109,7 +117,7 @@ impl Postgres {
     /// Starts it again on the same data and port; one that still runs is stopped in good order before.
     pub async fn restart(&self) -> Result<()> {
         self.stop().await?;
-        let server = launch(self.home.path(), self.port).await?;
+        let server = launch(self.home.path(), self.port, &self.settings).await?;
         *self.server.lock().expect("no code panics while it holds the server") = Arc::new(server);
         Ok(())
     }
@@ -135,22 +143,23 @@ pub async fn connect(url: &str) -> Result<Client> {
 }
 
 /// Starts the server until it stays: right after a kill it refuses while orphaned backends hold its shared memory.
-async fn launch(home: &Path, port: u16) -> Result<Process> {
-    let started = poll("PostgreSQL to start", START, || async { try_launch(home, port).await.transpose() });
+async fn launch(home: &Path, port: u16, settings: &[String]) -> Result<Process> {
+    let started = poll("PostgreSQL to start", START, || async { try_launch(home, port, settings).await.transpose() });
     started.await.with_context(|| tail(&home.join("postgres.log")))?
 }
 
 /// One start: a server that answers, or none because it gave up.
-async fn try_launch(home: &Path, port: u16) -> Result<Option<Process>> {
-    let server = Process::spawn_dying_of(Signal::QUIT, "postgres", postmaster(home, port)?, home)?;
+async fn try_launch(home: &Path, port: u16, settings: &[String]) -> Result<Option<Process>> {
+    let server = Process::spawn_dying_of(Signal::QUIT, "postgres", postmaster(home, port, settings)?, home)?;
     let up = || async { if server.ended().is_some() { Some(false) } else { answers(port).await.then_some(true) } };
     Ok(poll("PostgreSQL to answer", START, up).await?.then_some(server))
 }
 
-fn postmaster(home: &Path, port: u16) -> Result<Command> {
+fn postmaster(home: &Path, port: u16, settings: &[String]) -> Result<Command> {
     let mut command = program("postgres")?;
     command.arg("-D").arg(data(home)).args(["-p", &port.to_string()]);
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting])).current_dir(home);
+    command.args(settings.iter().flat_map(|setting| ["-c", setting]));
     Ok(command)
 }
 

@@ -41,8 +41,14 @@ enum Front {
 impl Stage {
     /// Everything in one process.
     pub async fn embedded() -> Result<Stage> {
+        Self::embedded_with(&[]).await
+    }
+
+    /// Everything in one process, with these variables.
+    pub async fn embedded_with(variables: &[(&str, &str)]) -> Result<Stage> {
         let dir = scratch::dir("stage")?;
         let launch = dress(Longshore::dev(&dir.path().join("data"))?, &dir)?;
+        let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let dev = launch.start().await?;
         let http = dev.http()?;
         let front = Front::Dev { launch, running: Some(dev) };

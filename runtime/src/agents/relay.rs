@@ -82,7 +82,8 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
     match broker.publish(&message(&job)).await {
         Ok(()) => Some((job.job, job.version)),
         Err(error) => {
-            tracing::debug!(job.id = %job.job, %error, "not published; it stays due");
+            let correlation_id = job.correlation_id.as_deref();
+            tracing::debug!(job.id = %job.job, job.kind = job.kind, correlation_id, %error, "not published; it stays due");
             None
         }
     }

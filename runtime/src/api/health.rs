@@ -47,10 +47,11 @@ async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// For Prometheus. How the broker is, is looked at now and not when it changes: a scrape is the only reader.
+/// For Prometheus. How broker and connections are, is looked at now and not when it changes: a scrape is the only reader.
 async fn page(State(probes): State<Probes>) -> impl IntoResponse {
     let Health { connected, blocked } = probes.broker.health();
     metrics::ours().broker_seen(connected, blocked);
+    metrics::ours().ledger_seen(probes.ledger.pool());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::ours().render())
 }
 

@@ -101,7 +101,8 @@ async fn awaited(api: &Api, job: Job, wait: Duration) -> Answer<Response> {
         Ok(found) => found.unwrap_or(job),
         // The job is accepted; that its end cannot be seen now is no reason to say otherwise.
         Err(error) => {
-            tracing::warn!(job.id = %job.id, %error, "accepted, but its end cannot be awaited");
+            let (attempt, correlation_id) = accept::named(&job);
+            tracing::warn!(job.id = %job.id, job.kind = job.kind, attempt, correlation_id, %error, "accepted, but its end cannot be awaited");
             job
         }
     };

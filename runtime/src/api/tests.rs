@@ -4,6 +4,7 @@
 mod batches;
 mod dead_letters;
 mod files;
+mod fleet;
 mod idempotency;
 mod jobs;
 mod probes;

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use longshore_sdk::api::{
-    ArtifactView, AttemptOutcome, AttemptView, FileView, JobState, JobView, KindView, Urls, Waiting,
+    ArtifactView, AttemptOutcome, AttemptView, FileView, JobState, JobView, KindView, Urls, Waiting, WorkerView,
 };
 use serde_json::Map;
 
@@ -70,6 +70,22 @@ pub(super) fn kind(kind: Kind, workers: &[WorkerRow]) -> KindView {
         output_schema: kind.output_schema,
         policy: kind.policy,
         workers: u32::try_from(running).unwrap_or(u32::MAX),
+    }
+}
+
+/// A worker with its lease, as of `now` by the ledger's clock.
+pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerView {
+    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
+    WorkerView {
+        id: row.card.id.to_string(),
+        host: row.card.host,
+        kinds: row.card.kinds,
+        slots: row.card.slots,
+        busy: row.busy,
+        draining: row.draining,
+        started_at: row.started_at,
+        lease_age_seconds: seconds(row.started_at, now),
+        lease_left_seconds: seconds(now, row.lease_until),
     }
 }
 

@@ -5,6 +5,8 @@
 mod acks;
 mod declare;
 mod feed;
+mod hello;
+mod inspect;
 mod parcel;
 mod publisher;
 mod settings;
@@ -27,6 +29,7 @@ use self::subscription::Subscription;
 use super::link::{Link, unavailable};
 use super::topology::Exchange;
 use super::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage};
+pub use inspect::inspect;
 pub use parcel::REASON_HEADER;
 pub use settings::{Settings, SettingsError};
 

@@ -1,4 +1,4 @@
-//! `dev`, `api`, `worker` and `migrate`: settings from all their places, logs, signals, and then `app.rs`.
+//! `dev`, `all`, `api`, `worker` and `migrate`: settings from all their places, logs, signals, and then `app.rs`.
 //! It builds no part of a server itself. Read `app.rs` for what runs, `config.rs` for the settings.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 
-use super::{Done, Ending};
+use super::{Done, Ending, tell};
 use crate::app::Executors;
 use crate::config::{Config, Given, LogFormat, Sources, guess};
 use crate::stop::Stop;
@@ -87,6 +87,28 @@ pub(super) struct Dev {
     work: Work,
 }
 
+/// Everything that decides what a server with both parts would do.
+#[derive(Debug, Args)]
+pub(super) struct ServerFlags {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    amqp: Amqp,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// `longshore all`
+#[derive(Debug, Args)]
+pub(super) struct All {
+    #[command(flatten)]
+    flags: ServerFlags,
+}
+
 /// `longshore api`
 #[derive(Debug, Args)]
 pub(super) struct Api {
@@ -122,16 +144,42 @@ pub(super) struct Migrate {
     common: Common,
     #[command(flatten)]
     database: Database,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Dev {
     pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
         let config = self.common.load([self.place.flags(), self.work.flags()].concat())?;
-        serve(async |stop| {
+        run_to_end(async |stop| {
             let executors = executors(&config).await?;
             refuse_unknown(&config.worker.kinds, &executors)?;
             Ok(app::dev(&config, executors, stop).await?)
         })
+    }
+}
+
+impl All {
+    pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
+        let config = self.flags.load()?;
+        needs_servers("all", &config)?;
+        run_to_end(async |stop| {
+            let executors = executors(&config).await?;
+            refuse_unknown(&config.worker.kinds, &executors)?;
+            Ok(app::all(&config, executors, stop).await?)
+        })
+    }
+}
+
+impl ServerFlags {
+    pub(super) fn load(&self) -> Result<Config, Ending> {
+        load(&self.sources())
+    }
+
+    pub(super) fn sources(&self) -> Sources {
+        let Self { common, place, database, amqp, work } = self;
+        common.sources([place.flags(), database.flags(), amqp.flags(), work.flags()].concat())
     }
 }
 
@@ -140,7 +188,7 @@ impl Api {
         let flags = [self.place.flags(), self.database.flags(), self.amqp.flags()].concat();
         let config = self.common.load(flags)?;
         needs_servers("api", &config)?;
-        serve(async |stop| Ok(app::api(&config, executors(&config).await?, stop).await?))
+        run_to_end(async |stop| Ok(app::api(&config, executors(&config).await?, stop).await?))
     }
 }
 
@@ -149,7 +197,7 @@ impl Worker {
         let flags = [self.place.flags(), self.database.flags(), self.amqp.flags(), self.work.flags()].concat();
         let config = self.common.load(flags)?;
         needs_servers("worker", &config)?;
-        serve(async |stop| {
+        run_to_end(async |stop| {
             let executors = executors(&config).await?;
             refuse_unknown(&config.worker.kinds, &executors)?;
             Ok(app::worker(&config, executors, stop).await?)
@@ -161,27 +209,40 @@ impl Migrate {
     pub(super) fn run(self) -> Done {
         let config = self.common.load(self.database.flags())?;
         must_be_given("migrate", &[(config.database.url.is_none(), NO_DATABASE)])?;
-        serve(async |stop| {
+        run_to_end(async |stop| {
             tokio::select! {
-                done = app::migrate(&config) => Ok(done?),
+                done = app::migrate(&config) => migrated(done?, self.json),
                 () = stop.asked() => Err(anyhow::anyhow!("stopped before the schema was up to date; run it again").into()),
             }
         })
     }
 }
 
+fn migrated(version: usize, json: bool) -> Done {
+    let text = format!("the ledger's schema is at version {version}");
+    Ok(tell(&if json { serde_json::json!({"schema_version": version}).to_string() } else { text })?)
+}
+
 impl Common {
     /// The settings of this process, with logging started as they say.
-    fn load(self, mut flags: Vec<Given>) -> Result<Config, Ending> {
+    fn load(&self, flags: Vec<Given>) -> Result<Config, Ending> {
+        load(&self.sources(flags))
+    }
+
+    fn sources(&self, mut flags: Vec<Given>) -> Sources {
         let named = |format| if format == LogFormat::Json { "json" } else { "text" };
         flags.extend(self.log.map(|format| Given::new("log.format", named(format), "--log")));
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-        let sources = Sources { file: self.config, environment: environment.collect(), sets: self.set, flags };
-        let config = Config::load(&sources).map_err(|mistakes| Ending::Usage(mistakes.to_string()))?;
-        telemetry::init(&config.log)?;
-        Ok(config)
+        let environment = environment.collect();
+        Sources { file: self.config.clone(), environment, sets: self.set.clone(), flags }
     }
+}
+
+fn load(sources: &Sources) -> Result<Config, Ending> {
+    let config = Config::load(sources).map_err(|mistakes| Ending::Usage(mistakes.to_string()))?;
+    telemetry::init(&config.log)?;
+    Ok(config)
 }
 
 impl Place {
@@ -253,7 +314,7 @@ pub(super) fn refuse_unknown(kinds: &[String], executors: &Executors) -> Done {
 }
 
 /// Runs until the work ends. SIGTERM and SIGINT ask it to; a second one does not wait.
-fn serve(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
+pub(super) fn run_to_end(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
     // An error means that the program chose a provider of its own; then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

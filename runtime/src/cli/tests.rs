@@ -41,6 +41,13 @@ fn the_contract_parses() {
         "longshore dlq replay --kind image.resize --limit 5",
         "longshore dlq purge 01890a5d-ac96-774b-bcce-b302099a8057 01890a5d-ac96-774b-bcce-b302099a8058 --json",
         "longshore kinds",
+        "longshore queues --json",
+        "longshore workers --server http://host:1",
+        "longshore all --listen 127.0.0.1:0 --database-url postgres://db --amqp-url amqp://one --slots 2 --kinds a.b",
+        "longshore config show --changed --set worker.lease=30 --json",
+        "longshore completions zsh",
+        "longshore doctor --database-url postgres://db --amqp-url amqp://one --kinds a.b --json",
+        "longshore migrate --json",
         "longshore demo --data-dir data --keep",
     ];
     for line in lines {
@@ -62,6 +69,8 @@ fn wrong_usage_is_refused_naming_the_argument() {
         ("longshore dev --log xml", "--log"),
         ("longshore dev --databse-url postgres://db", "--databse-url"),
         ("longshore sbumit a.b", "submit"),
+        ("longshore completions tcsh", "zsh"),
+        ("longshore config", "show"),
     ];
     for (line, named) in cases {
         let refused = parse(line).err().unwrap_or_else(|| panic!("{line} is wrong"));

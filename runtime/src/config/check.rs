@@ -6,7 +6,8 @@ use std::time::Duration;
 use longshore_sdk::executor::kind_is_valid;
 use tracing_subscriber::EnvFilter;
 
-use super::Config;
+use super::{Config, guess};
+use crate::preflight::CHECKS;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_PREFIX_BYTES: usize = 64;
@@ -47,12 +48,20 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.csv_import.limits.chunk_bytes == 0, "must be at least 1"),
     ];
     let broken = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
-    broken.chain(bad_kinds(config)).chain(bad_level(config)).collect()
+    broken.chain(bad_kinds(config)).chain(bad_checks(config)).chain(bad_level(config)).collect()
 }
 
 fn bad_kinds(config: &Config) -> impl Iterator<Item = String> {
     let bad = config.worker.kinds.iter().filter(|kind| !kind_is_valid(kind));
     bad.map(|kind| format!("{kind:?} is no kind: kinds are lower-case words joined by dots, e.g. image.resize"))
+}
+
+fn bad_checks(config: &Config) -> impl Iterator<Item = String> {
+    let bad = config.preflight.overridden.iter().filter(|name| !CHECKS.contains(&name.as_str()));
+    bad.map(|name| match guess(name, CHECKS) {
+        Some(meant) => format!("{name:?} is no check; did you mean {meant}?"),
+        None => format!("{name:?} is no check; `longshore doctor` lists those there are"),
+    })
 }
 
 fn bad_level(config: &Config) -> Option<String> {

@@ -19,7 +19,7 @@ pub(super) fn given(variables: &[(String, String)], leaves: &[Leaf]) -> (Vec<Giv
     let (mut given, mut mistakes) = (Vec::new(), Vec::new());
     for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         match leaf(name, leaves) {
-            Some(leaf) => given.push(Given::new(&leaf.key, read(value, &leaf.default), name)),
+            Some(leaf) => given.push(Given::by_variable(&leaf.key, read(value, &leaf.default), name)),
             None if OTHERS.contains(&name.as_str()) || is_service_link(name, value) => {}
             None => mistakes.push(unknown(name, leaves)),
         }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::environment::{self, default_of};
 use super::guess::guess;
-use super::{Config, DEFAULT_TOML, check};
+use super::{Config, DEFAULT_TOML, Origin, check};
 
 /// Where settings come from, lowest first.
 #[derive(Debug, Clone, Default)]
@@ -27,9 +27,12 @@ pub struct Sources {
 /// One value and where it was given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
-    key: String,
+    pub(super) key: String,
     value: Value,
+    /// What the giver recognises, as mistakes name it.
     origin: String,
+    /// Which layer.
+    pub(super) from: Origin,
 }
 
 /// Every mistake in the settings.
@@ -44,9 +47,19 @@ impl fmt::Display for Mistakes {
 }
 
 impl Given {
-    /// `origin` is what the giver recognises: a flag, a variable, a file.
+    /// From the command line; `origin` is the flag.
     pub fn new(key: &str, value: impl Into<Value>, origin: &str) -> Self {
-        Self { key: key.to_owned(), value: value.into(), origin: origin.to_owned() }
+        Self { key: key.to_owned(), value: value.into(), origin: origin.to_owned(), from: Origin::Flag }
+    }
+
+    /// From the environment.
+    pub(super) fn by_variable(key: &str, value: Value, name: &str) -> Self {
+        Self { from: Origin::Env, ..Self::new(key, value, name) }
+    }
+
+    /// The flag, variable or file.
+    pub(super) fn place(&self) -> &str {
+        self.origin.strip_suffix(&format!(": {}", self.key)).unwrap_or(&self.origin)
     }
 }
 
@@ -56,7 +69,15 @@ pub(super) struct Leaf {
     pub(super) default: Value,
 }
 
-pub(super) fn load(sources: &Sources) -> Result<Config, Mistakes> {
+/// The sources laid over the defaults.
+pub(super) struct Laid {
+    /// What came of it.
+    pub(super) config: Config,
+    /// All that was given, the highest layer last.
+    pub(super) given: Vec<Given>,
+}
+
+pub(super) fn lay(sources: &Sources) -> Result<Laid, Mistakes> {
     let defaults = defaults();
     let leaves = leaves(&defaults);
     let (mut given, mut mistakes) = sources.file.as_deref().map(|path| file(path, &leaves)).unwrap_or_default();
@@ -66,7 +87,10 @@ pub(super) fn load(sources: &Sources) -> Result<Config, Mistakes> {
     }
     given.extend(sources.flags.iter().cloned());
     mistakes.extend(given.iter().flat_map(|given| faults(&defaults, given)));
-    if mistakes.is_empty() { together(&defaults, &given) } else { Err(Mistakes(mistakes)) }
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    Ok(Laid { config: together(&defaults, &given)?, given })
 }
 
 /// The defaults as the compiled-in file has them.
@@ -105,7 +129,7 @@ fn sort(found: Vec<Leaf>, known: &[Leaf], origin: &str) -> (Vec<Given>, Vec<Stri
         found.into_iter().partition(|leaf| known.iter().any(|known| known.key == leaf.key));
     let given = known_ones.into_iter().map(|leaf| {
         let origin = format!("{origin}: {}", leaf.key);
-        Given { key: leaf.key, value: leaf.default, origin }
+        Given { key: leaf.key, value: leaf.default, origin, from: Origin::File }
     });
     (given.collect(), unknown.iter().map(|leaf| no_such(&leaf.key, known, origin)).collect())
 }

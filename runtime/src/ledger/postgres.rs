@@ -2,6 +2,7 @@
 //! [`round`] (claim and record), [`jobs`] (submit, look, cancel), [`road`] (relay and reconciler), [`leases`], [`registry`].
 //! It makes no decision that `job` could make; what it must hold is the contract suite.
 
+mod facts;
 mod jobs;
 mod leases;
 mod migrate;
@@ -111,6 +112,12 @@ impl Ledger for Postgres {
         migrate::migrate(&mut *self.client().await?).await
     }
 
+    fn pool(&self) -> super::Pool {
+        let status = self.pool.status();
+        let in_use = status.size.saturating_sub(status.available);
+        super::Pool { size: status.size, in_use, waiting: status.waiting }
+    }
+
     async fn now(&self) -> Answer<Timestamp> {
         let row = self.one("select now()", &[]).await?;
         Ok(row.expect("select without from answers one row").get(0))
@@ -194,6 +201,10 @@ impl Ledger for Postgres {
 
     async fn census(&self) -> Answer<Vec<Census>> {
         self.count_waiting_and_running().await
+    }
+
+    async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>> {
+        self.count_dead().await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

@@ -122,6 +122,12 @@ impl Ledger for Sqlite {
         self.write(schema::migrate).await
     }
 
+    fn pool(&self) -> super::Pool {
+        let lanes = || self.readers.iter().chain([&self.writer]).map(Lane::open);
+        let (size, in_use) = (lanes().count(), lanes().filter(|open| *open > 0).count());
+        super::Pool { size, in_use, waiting: lanes().sum::<usize>().saturating_sub(in_use) }
+    }
+
     async fn now(&self) -> Answer<Timestamp> {
         // Through the writer: a ledger that only reads does not answer.
         self.write(|_, now| columns::moment(now)).await
@@ -216,6 +222,10 @@ impl Ledger for Sqlite {
 
     async fn census(&self) -> Answer<Vec<Census>> {
         self.read(road::census).await
+    }
+
+    async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>> {
+        self.read(|db, _| road::count_dead(db)).await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

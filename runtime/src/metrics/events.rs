@@ -9,7 +9,7 @@ use super::labels::{self, DEATH_CAUSES, OUTCOMES, RESULTS, RETRY_CAUSES, STATUS_
 use super::series::Metrics;
 use super::table::Name;
 use crate::job::state::State;
-use crate::ledger::{Census, Ended, LedgerError, Rescued};
+use crate::ledger::{Census, Ended, LedgerError, Pool, Rescued};
 
 /// An attempt that was recorded.
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +137,13 @@ impl Metrics {
     /// So many rows go into one commit.
     pub fn ledger_batch(&self, rows: usize) {
         self.sample(Name::LedgerBatch, 0, f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
+    }
+
+    /// How busy the ledger's connections are now.
+    pub fn ledger_seen(&self, pool: Pool) {
+        self.set(Name::LedgerPoolSize, number(pool.size as u64));
+        self.set(Name::LedgerPoolInUse, number(pool.in_use as u64));
+        self.set(Name::LedgerPoolWaiting, number(pool.waiting as u64));
     }
 
     /// The ledger's database failed.

@@ -121,6 +121,12 @@ table! {
         "From a publish to RabbitMQ's confirm. The embedded broker confirms nothing.";
     LedgerBatch "longshore_ledger_batch_rows" Histogram(ROWS), "rows", None, Agents,
         "Submits, claims and records in one commit.";
+    LedgerPoolSize "longshore_ledger_pool_size" Gauge, "connections", None, Agents,
+        "Connections to the ledger's database that are open; the heartbeat's own is not among them.";
+    LedgerPoolInUse "longshore_ledger_pool_in_use" Gauge, "connections", None, Agents,
+        "Connections to the ledger's database that serve a call.";
+    LedgerPoolWaiting "longshore_ledger_pool_waiting" Gauge, "calls", None, Agents,
+        "Calls that wait for a connection to the ledger's database: database.connections is too small, or it is slow.";
     LedgerErrors "longshore_ledger_errors_total" Counter, "errors", One("error", &labels::LEDGER_ERRORS), Agents,
         "Errors of the ledger's database: unavailable may pass, refused will not.";
     HttpRequests "longshore_http_requests_total" Counter, "requests", Calls, Api,

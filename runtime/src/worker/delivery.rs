@@ -149,6 +149,7 @@ impl Shift {
             match self.rounds.record(record.clone()).await {
                 Ok(Recorded::Done(event) | Recorded::Before(event)) => {
                     metrics::ours().attempt_ended(&end(job, record.ended, &event));
+                    tell(job, record.ended, &event);
                     return Ok(Some((event, owed)));
                 }
                 Ok(Recorded::Fenced) => {
@@ -196,6 +197,20 @@ fn luck() -> f64 {
 /// What every line about an attempt says.
 fn named(job: &Granted) -> (JobId, u32, Option<&str>) {
     (job.fence.job, job.fence.attempt, job.correlation_id.as_deref())
+}
+
+/// A job that goes as it should costs no line, unless somebody looks closely: there are tens of thousands a second.
+fn tell(job: &Granted, ended: Ended, event: &Event) {
+    let (id, attempt, correlation_id) = named(job);
+    let (kind, outcome, state) = (&job.kind, ended.word(), event.state.word());
+    match &event.error {
+        Some(error) => {
+            tracing::info!(job.id = %id, job.kind = kind, attempt, correlation_id, outcome, state, error.code = error.code, error = error.message, "an attempt ended");
+        }
+        None => {
+            tracing::debug!(job.id = %id, job.kind = kind, attempt, correlation_id, outcome, state, "an attempt ended")
+        }
+    }
 }
 
 fn end<'a>(job: &'a Granted, ended: Ended, event: &Event) -> AttemptEnd<'a> {

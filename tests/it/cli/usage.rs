@@ -86,7 +86,24 @@ async fn help_and_version_are_answers() -> Result<()> {
     let help = longshore(&["--help"], &[], "").await?;
     assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
     for command in [
-        "dev", "api", "worker", "migrate", "submit", "upload", "status", "watch", "cancel", "list", "dlq", "kinds",
+        "dev",
+        "api",
+        "worker",
+        "migrate",
+        "submit",
+        "upload",
+        "status",
+        "watch",
+        "cancel",
+        "list",
+        "dlq",
+        "kinds",
+        "queues",
+        "workers",
+        "config",
+        "completions",
+        "doctor",
+        "all",
         "demo",
     ] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", help.out);

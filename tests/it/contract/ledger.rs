@@ -122,6 +122,7 @@ stories! {
         an_announcement_is_cleared_only_for_the_version_announced
         a_failed_announcement_is_left_to_the_relay
         a_census_counts_what_waits_and_runs_by_kind
+        dead_letters_are_counted_by_kind
         a_job_published_again_has_waited_since_it_was_due
     }
     leases {
@@ -153,6 +154,7 @@ stories! {
     load {
         ten_thousand_jobs_pass_in_rounds_of_500
         many_processes_may_migrate_at_once
+        its_connections_are_counted_while_they_are_busy
         the_clock_answers_and_does_not_stand_still
     }
 }

@@ -26,7 +26,8 @@ pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
     if belongs_on_the_road(&job)
         && let Err(error) = publish(api, &job).await
     {
-        tracing::warn!(job.id = %job.id, job.kind = %job.kind, %error, "not published; the relay will do it");
+        let (attempt, correlation_id) = named(&job);
+        tracing::warn!(job.id = %job.id, job.kind = %job.kind, attempt, correlation_id, %error, "not published; the relay will do it");
         hand_to_relay(api, &job).await;
     }
     let replayed = job.id != id;
@@ -49,7 +50,8 @@ async fn insert(api: &Api, job: NewJob) -> Answer<Submitted> {
     let twice = async {
         match api.submits.ask(job.clone()).await {
             Err(LedgerError::Unavailable(error)) => {
-                tracing::warn!(job.id = %job.id, error, "the insert has no answer; trying once more");
+                let (kind, correlation_id) = (&job.kind, job.correlation_id.as_deref());
+                tracing::warn!(job.id = %job.id, job.kind = kind, attempt = 0, correlation_id, error, "the insert has no answer; trying once more");
                 api.submits.ask(job).await
             }
             answer => answer,
@@ -81,8 +83,14 @@ async fn within(limit: Duration, step: impl Future<Output = Result<(), BrokerErr
 
 async fn hand_to_relay(api: &Api, job: &Job) {
     if let Err(error) = api.ask(api.ledger.unqueue(job.id, job.version)).await {
-        tracing::warn!(job.id = %job.id, %error, "not handed to the relay either; the reconciler will find it");
+        let (attempt, correlation_id) = named(job);
+        tracing::warn!(job.id = %job.id, job.kind = job.kind, attempt, correlation_id, %error, "not handed to the relay either; the reconciler will find it");
     }
+}
+
+/// What every line about a job says beside its id and kind.
+pub(super) fn named(job: &Job) -> (u32, Option<&str>) {
+    (job.attempt, job.correlation_id.as_deref())
 }
 
 fn message(job: &Job) -> JobMessage {

@@ -10,6 +10,9 @@ const MIGRATIONS: [&str; 2] = [
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
 ];
 
+/// The version of the schema that this program works with.
+pub(super) const KNOWN: usize = MIGRATIONS.len();
+
 /// Any number that no other program of this database locks by; ours spells "longshor".
 const LOCK: i64 = 0x6c6f_6e67_7368_6f72;
 

@@ -59,6 +59,12 @@ impl Postgres {
         Ok(self.query(sql, &[]).await?.iter().map(census).collect())
     }
 
+    pub(super) async fn count_dead(&self) -> Answer<Vec<(String, u64)>> {
+        let sql = "select kind, count(*) as dead from jobs where state = 3 group by kind order by kind";
+        let dead = |row: &Row| (row.get("kind"), u64::try_from(row.get::<_, i64>("dead")).unwrap_or(0));
+        Ok(self.query(sql, &[]).await?.iter().map(dead).collect())
+    }
+
     pub(super) async fn read_unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
         let rows =
             self.query(&format!("select {EVENT} from jobs where unannounced limit $1"), &[&count(limit)]).await?;

@@ -57,6 +57,17 @@ pub struct WorkerRow {
     pub lease_until: Timestamp,
 }
 
+/// The connections to a ledger's database, now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Open ones.
+    pub size: usize,
+    /// Those that serve a call.
+    pub in_use: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
 /// Whose leases the rescuer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {

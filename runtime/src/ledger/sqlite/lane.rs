@@ -2,6 +2,8 @@
 //! never waits for company: calls that gathered while the last group was committed share the next commit. [`Lane::call`] may
 //! be awaited from any runtime, so a heartbeat's thread is served like everyone else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,24 @@ type Reply = Box<dyn FnOnce(Answer<()>) + Send>;
 pub(super) struct Lane {
     calls: Option<mpsc::Sender<Call>>,
     thread: Option<JoinHandle<()>>,
+    /// Calls that were made and are not over: the first of them is being served.
+    open: Arc<AtomicUsize>,
+}
+
+/// One call among the open ones, until it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Lane {
@@ -60,7 +80,12 @@ impl Lane {
         let (calls, waiting) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || serve(waiting));
         let thread = thread.map_err(|error| LedgerError::Unavailable(format!("no thread for {name}: {error}")))?;
-        Ok(Self { calls: Some(calls), thread: Some(thread) })
+        Ok(Self { calls: Some(calls), thread: Some(thread), open: Arc::default() })
+    }
+
+    /// How many calls are served or wait.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Runs `work` on the lane's thread. It is done even if the caller stops waiting.
@@ -69,8 +94,10 @@ impl Lane {
         work: impl FnOnce(&Connection) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let (answer, answered) = oneshot::channel();
+        let place = Place::take(&self.open);
         let call: Call = Box::new(move |db| {
             let done = db.and_then(|db| alone(db, work));
+            drop(place);
             // A caller that went away needs no answer.
             Box::new(move |committed| drop(answer.send(done.and_then(|value| committed.map(|()| value)))))
         });
@@ -183,6 +210,23 @@ mod tests {
         assert!(first.is_ok() && third.is_ok(), "{first:?} {third:?}");
         assert!(matches!(second, Err(LedgerError::Refused(_))), "{second:?}");
         assert_eq!(lane.call(count).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_counted_until_it_is_over_also_when_its_caller_has_left() {
+        let home = home();
+        let lane = lane(&home, PATIENT);
+        assert_eq!(lane.open(), 0);
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        // Polled once, which sends it, then forgotten.
+        assert!(lane.call(move |_| Ok(gate.recv().is_err())).now_or_never().is_none());
+        let second = lane.call(count);
+        let mut second = std::pin::pin!(second);
+        assert!(second.as_mut().now_or_never().is_none());
+        assert_eq!(lane.open(), 2, "one is served, one waits");
+        drop(go);
+        second.await.unwrap();
+        assert_eq!(lane.open(), 0);
     }
 
     #[tokio::test]

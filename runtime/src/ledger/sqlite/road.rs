@@ -61,6 +61,14 @@ pub(super) fn census(db: &Connection, now: i64) -> Answer<Vec<Census>> {
     })
 }
 
+pub(super) fn count_dead(db: &Connection) -> Answer<Vec<(String, u64)>> {
+    let sql = "select kind, count(*) from jobs where state = 3 group by kind order by kind";
+    columns::rows(db, sql, [], |row| {
+        let mut row = Columns::of(row);
+        Ok((row.take()?, row.take::<i64>()?.unsigned_abs()))
+    })
+}
+
 pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Event>> {
     let heads = columns::heads(db, "where unannounced = 1 order by changed_at limit ?1", [count(limit)])?;
     heads.into_iter().map(columns::Head::into_event).collect()

@@ -17,6 +17,20 @@ async fn kinds_are_listed_and_health_says_why_not() {
 }
 
 #[tokio::test]
+async fn queues_and_workers_are_listed_also_while_the_broker_is_away() {
+    let queues = r#"{"queues":[{"kind":"demo.greet","waiting":3,"running":1,"dead_letters":2}]}"#;
+    let workers = r#"{"workers":[{"id":"w1","host":"h","kinds":["demo.greet"],"slots":4,"busy":1,"draining":true,
+        "started_at":"2026-01-02T03:04:05Z","lease_age_seconds":60.5,"lease_left_seconds":9}]}"#;
+    let answers = [queues, workers].map(|body| Step::Answer(200, JSON, body.into()));
+    let server = Server::with(answers.into()).await;
+    let queue = client(&server).queues().await.unwrap().remove(0);
+    assert_eq!((queue.ready, queue.consumers, queue.waiting, queue.dead_letters), (None, None, 3, 2));
+    let worker = client(&server).workers().await.unwrap().remove(0);
+    assert_eq!((worker.busy, worker.draining, worker.lease_age_seconds), (1, true, 60.5));
+    assert_eq!(server.lines(), ["GET /v1/queues", "GET /v1/workers"]);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_but_named() {
     let moved = Step::Raw("HTTP/1.1 301 Moved\r\nlocation: https://elsewhere.example\r\ncontent-length: 0\r\n\r\n");
     let server = Server::with(vec![moved]).await;

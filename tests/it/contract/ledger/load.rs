@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{Claim, Claimed, Ended, Filter, Ledger, NewJob, Record, Recorded};
 use longshore_sdk::JobId;
+use longshore_tests::until::until;
 use uuid::Uuid;
 
 use super::steps::*;
@@ -55,6 +56,22 @@ pub(super) async fn many_processes_may_migrate_at_once(ledger: Arc<dyn Ledger>) 
         migrated.unwrap();
     }
     assert_eq!(look(&*ledger, job).await.version, 1, "what was there stays");
+}
+
+pub(super) async fn its_connections_are_counted_while_they_are_busy(ledger: Arc<dyn Ledger>) {
+    let job = queued(&*ledger).await;
+    let calls = join_all((0..64).map(|_| ledger.job(job)));
+    let mut calls = std::pin::pin!(calls);
+    assert!(futures_util::poll!(calls.as_mut()).is_pending(), "nothing was answered yet");
+    let busy = ledger.pool();
+    assert!(busy.size > 0 && busy.in_use <= busy.size && busy.in_use + busy.waiting > 0, "{busy:?}");
+    for found in calls.await {
+        assert!(found.unwrap().is_some());
+    }
+    until("the connections to be idle", SOON, || async {
+        (ledger.pool().in_use + ledger.pool().waiting == 0).then_some(())
+    })
+    .await;
 }
 
 pub(super) async fn the_clock_answers_and_does_not_stand_still(ledger: Arc<dyn Ledger>) {

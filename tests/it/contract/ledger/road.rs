@@ -191,6 +191,17 @@ pub(super) async fn a_census_counts_what_waits_and_runs_by_kind(ledger: Arc<dyn 
     assert_eq!(since, [Some(look(&*ledger, oldest).await.created_at), None]);
 }
 
+pub(super) async fn dead_letters_are_counted_by_kind(ledger: Arc<dyn Ledger>) {
+    assert_eq!(ledger.count_dead_letters().await.unwrap(), []);
+    let worker = worker(&*ledger, LONG).await;
+    for _ in 0..2 {
+        dead(&*ledger, worker).await;
+    }
+    let ended = running(&*ledger, worker).await;
+    done(&*ledger, ended, complete()).await;
+    assert_eq!(ledger.count_dead_letters().await.unwrap(), [(KIND.to_owned(), 2)]);
+}
+
 pub(super) async fn a_job_published_again_has_waited_since_it_was_due(ledger: Arc<dyn Ledger>) {
     let worker = worker(&*ledger, LONG).await;
     let job = scheduled(&*ledger, SHORT).await;
