@@ -51,6 +51,7 @@ const KEPT: [(&[&str], &[&str]); 6] = [
         &[
             "executors/",
             "runtime/src/app.rs",
+            "runtime/src/app/",
             "runtime/src/main.rs",
             "runtime/src/config.rs",
             "runtime/src/config/",

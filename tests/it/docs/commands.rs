@@ -16,15 +16,28 @@ type Help = BTreeMap<String, BTreeSet<String>>;
 /// A command line ends here.
 const ENDS: [&str; 6] = ["|", "||", "&", "&&", ";", "#"];
 
+/// The commands that a help lists.
+fn listed(help: &str) -> impl Iterator<Item = &str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    names.filter(|name| *name != "help")
+}
+
+async fn help_of(command: &[&str]) -> Result<String> {
+    let said = longshore(&[command, &["--help"]].concat(), &[], "").await?;
+    ensure!(said.code == Some(0), "{command:?} --help: {said:?}");
+    Ok(said.out)
+}
+
 async fn help() -> Result<Help> {
-    let top = longshore(&["--help"], &[], "").await?.out;
-    let listed = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
     let mut help = Help::new();
-    for name in names.filter(|name| *name != "help") {
-        let said = longshore(&[name, "--help"], &[], "").await?;
-        ensure!(said.code == Some(0), "{name} --help: {said:?}");
-        help.insert(name.to_owned(), flags(&said.out).map(str::to_owned).collect());
+    for name in listed(&help_of(&[]).await?) {
+        let mut said = help_of(&[name]).await?;
+        // One that has commands of its own has their flags, too.
+        for below in listed(&said.clone()) {
+            said += &help_of(&[name, below]).await?;
+        }
+        help.insert(name.to_owned(), flags(&said).map(str::to_owned).collect());
     }
     ensure!(help.len() > 8, "the help was not understood: {help:?}");
     Ok(help)
