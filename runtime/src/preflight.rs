@@ -1,6 +1,7 @@
 //! What is wrong with *this* machine, broker and database, before a job meets it. `doctor` tells all of it; a worker refuses to
 //! start over what would lose jobs or repeat them, unless an operator takes that upon himself. Each finding says what it is,
-//! why it matters, and what to change. It changes nothing. The judges are [`database`], [`broker`] and [`machine`], all pure.
+//! why it matters, and what to change. It changes nothing, but for a storage directory that is made where there is none, as a
+//! server would. The judges are [`database`], [`broker`] and [`machine`], all pure.
 
 pub mod broker;
 pub mod database;
@@ -92,12 +93,15 @@ pub struct Finding {
     /// What to change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
+    /// It may be over in a moment, as an election is: no reason not to start.
+    #[serde(skip)]
+    pub passing: bool,
 }
 
 impl Finding {
     /// As it should be.
     pub fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, what: what.into(), why: None, change: None }
+        Self { check, level: Level::Ok, what: what.into(), why: None, change: None, passing: false }
     }
 
     /// It works, and may surprise.
@@ -108,6 +112,17 @@ impl Finding {
     /// It must not stay so.
     pub fn fail(check: &'static str, what: impl Into<String>, why: &'static str, change: impl Into<String>) -> Self {
         Self { level: Level::Fail, ..Self::warn(check, what, why, change) }
+    }
+
+    /// It may be over in a moment.
+    #[must_use]
+    pub fn that_may_pass(self) -> Self {
+        Self { passing: true, ..self }
+    }
+
+    /// Whether a worker must not start over it.
+    fn refuses(&self) -> bool {
+        self.level == Level::Fail && !self.passing
     }
 
     /// What a person reads, in up to three lines.
@@ -139,7 +154,7 @@ pub fn settle(findings: Vec<Finding>, settings: &PreflightSettings) -> Vec<Findi
 
 /// Why a worker does not start, if anything failed: all of it, with the way out.
 pub fn refusal(findings: &[Finding]) -> Option<String> {
-    let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.level == Level::Fail).collect();
+    let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses()).collect();
     if failed.is_empty() {
         return None;
     }
@@ -183,6 +198,12 @@ mod tests {
         assert_eq!(settled.iter().map(|finding| finding.level).collect::<Vec<_>>(), [Level::Warn, Level::Fail]);
         assert!(settled[0].what.ends_with("(overridden)"), "{settled:?}");
         assert!(refusal(&settled[..1]).is_none() && refusal(&settled).is_some());
+    }
+
+    #[test]
+    fn what_may_be_over_in_a_moment_refuses_nothing_and_is_a_failure_all_the_same() {
+        let election = failed("broker.queue").that_may_pass();
+        assert!(election.level == Level::Fail && refusal(&[election]).is_none());
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Agents {
     fn report(&self, rescued: &[Rescued]) {
         for job in rescued {
             let (id, attempt, state) = (job.fence.job, job.fence.attempt, job.state.word());
-            tracing::warn!(job.id = %id, job.kind = job.kind, attempt, worker = %job.fence.worker, state, "rescued from a lost worker");
+            let correlation_id = job.correlation_id.as_deref();
+            tracing::warn!(job.id = %id, job.kind = job.kind, attempt, correlation_id, worker = %job.fence.worker, state, "rescued from a lost worker");
         }
         metrics::ours().rescued(rescued);
         if !rescued.is_empty() {

@@ -48,7 +48,7 @@ pub(super) async fn refuse_if_dangerous(config: &Config, registry: &Registry) ->
     let mut findings = preflight::settle([machine, database, broker].concat(), &config.preflight);
     // Whoever migrates may be on his way.
     findings.retain(|finding| judged || finding.check != "database.schema");
-    for finding in findings.iter().filter(|finding| finding.level == Level::Warn) {
+    for finding in findings.iter().filter(|finding| finding.level == Level::Warn || finding.passing) {
         tracing::warn!(check = finding.check, what = finding.what, change = finding.change, "preflight");
     }
     preflight::refusal(&findings).map_or(Ok(judged), |told| Err(anyhow::Error::msg(told)))

@@ -35,6 +35,14 @@ fn words(server: &str, error: &ClientError) -> String {
         ClientError::Unreachable(why) => format!(
             "no answer from {server} ({why})\n  is `longshore dev` running there? Name another server with --server or LONGSHORE_SERVER"
         ),
+        // Something else than a Longshore answers there, or a proxy in its place: its page is of no use here.
+        ClientError::Problem(problem) if problem.problem_type == "about:blank" => format!(
+            "{server} answers with status {}, but not as a Longshore does\n  is that its address, and is what stands before it well? Name another with --server or LONGSHORE_SERVER",
+            problem.status
+        ),
+        ClientError::Protocol(why) => {
+            format!("{server}: {why}\n  is that a Longshore's address? Name another with --server or LONGSHORE_SERVER")
+        }
         ClientError::Problem(problem) => {
             let fields = problem.errors.iter().map(|field| format!("\n  {}: {}", field.pointer, field.message));
             let kinds = problem.kinds.iter().map(|kinds| format!("\n  kinds there are: {}", kinds.join(", ")));
@@ -69,6 +77,24 @@ mod tests {
         };
         let told = words("http://here", &ClientError::Problem(Box::new(problem)));
         assert_eq!(told, "no such kind\n  /kind: is unknown\n  kinds there are: a.b, c.d");
+    }
+
+    #[test]
+    fn an_address_where_something_else_answers_is_named_without_its_page() {
+        let problem = Problem {
+            problem_type: "about:blank".into(),
+            title: "Not Found".into(),
+            status: 404,
+            detail: "<!DOCTYPE HTML>".into(),
+            instance: None,
+            errors: vec![],
+            kinds: None,
+        };
+        let told = words("http://here", &ClientError::Problem(Box::new(problem)));
+        assert!(told.contains("http://here answers with status 404") && told.contains("--server"), "{told}");
+        assert!(!told.contains("DOCTYPE"), "{told}");
+        let told = words("http://here", &ClientError::Protocol("no JSON".into()));
+        assert!(told.starts_with("http://here: no JSON") && told.contains("--server"), "{told}");
     }
 
     #[test]

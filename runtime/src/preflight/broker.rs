@@ -73,7 +73,8 @@ fn confirms(facts: &BrokerFacts) -> Finding {
             "a publish was not confirmed in time",
             "what was published is unknown, so every job is published again and again",
             "look at the server's log: an alarm, a full disk, or a proxy between that speaks no confirms",
-        ),
+        )
+        .that_may_pass(),
         Confirm::Refused(words) => Finding::fail(
             "broker.confirms",
             format!("a publish was refused: {words}"),
@@ -112,7 +113,9 @@ fn queue(queue: &QueueFacts) -> Finding {
             format!("{name} does not answer: a quorum queue without a leader"),
             "nothing is published to it or taken from it until most of its nodes are back",
             "bring the other nodes back; if their data is lost, delete the queue: its jobs are published again",
-        ),
+        )
+        // An election takes a moment, and the consumers wait for it.
+        .that_may_pass(),
         Found::Forbidden(words) => Finding::fail(
             "broker.queue",
             format!("{name} may not be touched: {words}"),

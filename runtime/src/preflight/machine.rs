@@ -45,7 +45,8 @@ fn storage(facts: &MachineFacts) -> Finding {
     let why = "no input can be fetched from it and no output published: every job with files fails";
     let change =
         "see that storage.location is there and may be written; a bucket takes its keys from the AWS_* variables";
-    Finding::fail("machine.storage", format!("{place}: {fault}"), why, change)
+    // A bucket may be back in a moment; attempts are retried until then.
+    Finding::fail("machine.storage", format!("{place}: {fault}"), why, change).that_may_pass()
 }
 
 fn data_dir(facts: &MachineFacts) -> Option<Finding> {

@@ -121,10 +121,10 @@ async fn lose(
             finished_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then now() end, \
             queued_at = null, progress = null, cancel_requested = false, unannounced = true, worker = null \
             from jobs old where old.id = j.id and j.state = 1 and {whose} \
-            returning j.id, j.kind, j.attempt, j.state, old.worker, j.started_at), \
+            returning j.id, j.kind, j.attempt, j.state, old.worker, j.started_at, j.correlation_id), \
          history as (insert into attempts (job, attempt, worker, ended, error, started_at) \
             select id, attempt, worker, 'lost', '{LOST}'::json, started_at from moved on conflict do nothing) \
-         select id, kind, attempt, state, worker from moved"
+         select id, kind, attempt, state, worker, correlation_id from moved"
     );
     let poison = text(&poison_report());
     let (limit, mut all): (i32, Vec<&(dyn super::ToSql + Sync)>) = (int(crash_limit), vec![]);
@@ -145,7 +145,8 @@ fn poison_report() -> ErrorReport {
 
 fn rescued(row: &Row) -> Rescued {
     let worker = row.get::<_, Option<Uuid>>("worker").unwrap_or_default();
-    Rescued { fence: read::fence(row, worker), kind: row.get("kind"), state: read::state(row) }
+    let (fence, state) = (read::fence(row, worker), read::state(row));
+    Rescued { fence, kind: row.get("kind"), state, correlation_id: row.get("correlation_id") }
 }
 
 fn worker(row: &Row) -> WorkerRow {

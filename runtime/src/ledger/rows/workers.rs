@@ -86,4 +86,6 @@ pub struct Rescued {
     pub kind: String,
     /// Where the job is now: pending, canceled, or failed as poison.
     pub state: State,
+    /// The id that follows the request.
+    pub correlation_id: Option<String>,
 }

@@ -84,7 +84,7 @@ fn lose_one(db: &Connection, now: i64, crash_limit: u32, head: Head) -> Answer<R
     let leaving = lost(&head, crash_limit, now);
     let fence = fence(&head, head.worker.unwrap_or_default());
     let event = leave(db, head, leaving, Ended::Lost, Some(&worker_lost()), now)?;
-    Ok(Rescued { fence, kind: event.kind, state: event.state })
+    Ok(Rescued { fence, kind: event.kind, state: event.state, correlation_id: event.correlation_id })
 }
 
 pub(super) fn workers(db: &Connection, now: i64) -> Answer<Vec<WorkerRow>> {

@@ -43,7 +43,8 @@ pub(super) async fn a_lost_job_is_ready_again_and_charged_nothing(ledger: Arc<dy
     let dead = worker(&*ledger, LONG).await;
     let fence = running(&*ledger, dead).await;
     let started = look(&*ledger, fence.job).await.started_at.unwrap();
-    rescue(&*ledger, Whose::Everyones).await;
+    let rescued = rescue(&*ledger, Whose::Everyones).await;
+    assert_eq!(rescued[0].correlation_id.as_deref(), Some("c-1"), "whoever reads of it can follow the request");
     let row = look(&*ledger, fence.job).await;
     assert_eq!((row.state, row.version, row.attempt), (State::Pending, 3, 1));
     assert_eq!((row.charged, row.crashes, row.worker, row.finished_at), (0, 1, None, None));
