@@ -5,6 +5,9 @@ mod callers;
 mod endings;
 mod executors;
 mod faults;
+mod handover;
+mod hostile;
+mod hostile_callers;
 
 /// Tells each story on both stages.
 macro_rules! on_both_stages {

@@ -25,6 +25,13 @@ pub fn descendants(of: u32) -> Vec<u32> {
     found
 }
 
+/// The most memory that a process ever had.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 struct Stat {
     pid: u32,
     state: char,

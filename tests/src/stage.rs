@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Stage {
     /// A client of its API.
     pub http: Http,
-    /// Shared by its processes, and an allowed root for inputs.
+    /// Shared by its processes; `inbox` in it is the allowed root for inputs.
     pub dir: TempDir,
     /// Where the ledger is, when it is PostgreSQL.
     pub database_url: Option<String>,
@@ -69,11 +69,21 @@ impl Stage {
 
     /// An API and one worker on these servers, with leases of so many seconds.
     pub async fn with_lease(database_url: &str, amqp_url: &str, seconds: u64) -> Result<Stage> {
+        let lease = seconds.to_string();
+        Self::on_with(database_url, amqp_url, |worker, _| Ok(worker.env("LONGSHORE_WORKER_LEASE", &lease))).await
+    }
+
+    /// An API and one worker on these servers; `change` says how workers are started, given the stage's directory.
+    pub async fn on_with(
+        database_url: &str,
+        amqp_url: &str,
+        change: impl FnOnce(Launch, &Path) -> Result<Launch>,
+    ) -> Result<Stage> {
         let dir = scratch::dir("stage")?;
         migrate(database_url, &dir).await?;
         let api = dress(Longshore::api(database_url, amqp_url)?, &dir)?.start().await?;
         let worker = Longshore::worker(database_url, amqp_url, &[], 4)?;
-        let worker = dress(worker, &dir)?.env("LONGSHORE_WORKER_LEASE", &seconds.to_string());
+        let worker = change(dress(worker, &dir)?, dir.path())?;
         let worker = worker.ready(Ready::Says("working".to_owned()));
         let http = api.http()?;
         let front = Front::Servers { _api: api, worker };
@@ -205,8 +215,11 @@ fn dress(launch: Launch, dir: &TempDir) -> Result<Launch> {
     let us = std::env::current_exe()?;
     let profile = us.parent().filter(|dir| dir.ends_with("deps")).and_then(Path::parent).or(us.parent());
     let binary = profile.context("a test program lies in a directory")?.join("trial");
+    let inbox = dir.path().join("inbox");
+    std::fs::create_dir_all(&inbox)?;
     Ok(launch
         .binary(&binary)
+        .env("LONGSHORE_STORAGE_ALLOWED_ROOTS", &inbox.to_string_lossy())
         .env("LONGSHORE_DATA_DIR", &dir.path().join("data").to_string_lossy())
         .env("LONGSHORE_WORKER_LEASE", "3")
         .env("LONGSHORE_WORKER_DRAIN_GRACE", "5")

@@ -58,7 +58,11 @@ enum Sign {
 pub(super) fn of(program: &str, status: ExitStatus, stderr: &str) -> Failure {
     let tail = shown(stderr);
     match sign(status, stderr) {
-        Sign::Unreadable => unreadable(format!("the source cannot be decoded: {tail}")).into(),
+        Sign::Unreadable => {
+            let message =
+                format!("the source cannot be decoded; it may be cut off or damaged, so upload it again: {tail}");
+            unreadable(message).into()
+        }
         Sign::Unsupported => {
             let message = format!("the source is not what its first bytes say, or refers to other files: {tail}");
             Fatal::new("unsupported_format", message).at("/source").into()
