@@ -10,6 +10,7 @@ mod outputs;
 mod passes;
 mod payload;
 mod probe;
+mod segments;
 mod settings;
 mod sniff;
 
@@ -25,6 +26,7 @@ use ffmpeg::Ffmpeg;
 use outputs::{Outputs, within_duration};
 use passes::Passes;
 use probe::Probed;
+use segments::Done;
 use sniff::Container;
 
 pub use payload::{
@@ -87,13 +89,15 @@ impl Executor for Transcoder {
         }
     }
 
-    /// A drain finds no checkpoint to save and lets the attempt go on: half an H.264 stream is of no use to another worker.
+    /// On drain a long video is handed on where it is; sound, stills and short videos go on and are soon done.
     async fn run(&self, ask: Transcode, context: &Context) -> Result<Transcoded> {
         ask.check()?;
         let scratch = std::path::absolute(context.scratch()?)?;
         let ffmpeg = Ffmpeg { settings: &self.settings, context, scratch };
         let source = self.open(&ask, &ffmpeg).await?;
-        let outputs = Outputs { ffmpeg: &ffmpeg, source: &source, passes: Passes::of(&ask, context) };
+        let done = Done::so_far(&source, context).await?;
+        let passes = Passes::of(&ask, context, done.reached);
+        let outputs = Outputs { ffmpeg: &ffmpeg, source: &source, passes, done };
         let made = Made::of(&ask, &outputs).await?;
         // Nothing is staged before all is made, so a cancelled or failed attempt stages nothing.
         context.check()?;
@@ -114,6 +118,11 @@ impl Made {
     /// What a job asks for and its source cannot give is said before the first pass that takes long.
     async fn of(ask: &Transcode, outputs: &Outputs<'_>) -> Result<Self> {
         outputs.must_have_tracks(ask)?;
+        // What a drain interrupted comes first, or each hand-over would cost the other outputs once more.
+        let early = match &ask.video {
+            Some(ask) if outputs.done.is_some() => Some(outputs.video(ask).await?),
+            _ => None,
+        };
         let thumbnail = match &ask.thumbnail {
             Some(ask) => Some(outputs.thumbnail(ask).await?),
             None => None,
@@ -123,8 +132,8 @@ impl Made {
             None => None,
         };
         let video = match &ask.video {
-            Some(ask) => Some(outputs.video(ask).await?),
-            None => None,
+            Some(ask) if early.is_none() => Some(outputs.video(ask).await?),
+            _ => early,
         };
         Ok(Self { thumbnail, audio, video })
     }

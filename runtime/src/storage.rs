@@ -4,6 +4,7 @@
 
 pub mod address;
 mod fetch;
+mod kept;
 mod location;
 mod roots;
 pub mod source;
@@ -107,6 +108,7 @@ pub struct Storage {
     root: Option<PathBuf>,
     roots: Arc<Roots>,
     settings: StorageSettings,
+    keeping: kept::Keeping,
 }
 
 impl Storage {
@@ -118,7 +120,7 @@ impl Storage {
         let (store, root) = location::open(&settings.location)?;
         let roots = Arc::new(Roots::new(&settings.allowed_roots, root.as_deref())?);
         source::check(&settings)?;
-        Ok(Self { store, root, roots, settings })
+        Ok(Self { store, root, roots, settings, keeping: kept::Keeping::default() })
     }
 
     /// Stores an upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
@@ -179,8 +181,11 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Unavailable`].
     pub async fn delete_attempt(&self, job: JobId, attempt: u32) -> Result<(), StorageError> {
-        let prefix = attempt_key(job, attempt);
-        let staged = self.store.list(Some(&prefix)).map_ok(|found| found.location).boxed();
+        self.delete_all(&attempt_key(job, attempt)).await
+    }
+
+    async fn delete_all(&self, prefix: &Key) -> Result<(), StorageError> {
+        let staged = self.store.list(Some(prefix)).map_ok(|found| found.location).boxed();
         self.store.delete_stream(staged).try_for_each(|_| std::future::ready(Ok(()))).await?;
         let Some(root) = &self.root else { return Ok(()) };
         match tokio::fs::remove_dir_all(root.join(prefix.as_ref())).await {

@@ -5,11 +5,13 @@
 mod artifacts;
 mod cancel;
 mod checkpoint;
+mod keep;
 mod progress;
 
 pub use artifacts::{Artifact, artifact_name_is_valid};
 pub use cancel::{CancelReason, Cancellation};
 pub use checkpoint::MAX_CHECKPOINT_BYTES;
+pub use keep::Kept;
 pub use progress::Progress;
 
 use std::collections::HashSet;
@@ -52,10 +54,16 @@ pub trait Host: Send + Sync + 'static {
     fn scratch_root(&self) -> &Path;
     /// Shows progress. Never waits; a newer report replaces an older one.
     fn progress(&self, progress: Progress);
+    /// Where the test kit may kill an attempt: before and after whatever an executor asks for.
+    async fn step(&self) {}
     /// Stores a checkpoint, fenced by the attempt.
     async fn save_checkpoint(&self, checkpoint: Box<RawValue>) -> Result<()>;
     /// Brings a source to a local path, within the operator's rules. `scratch` is the attempt's own directory.
     async fn fetch(&self, source: &Source, scratch: &Path) -> Result<Input>;
+    /// Puts a file aside under this attempt's number, for later attempts of the job.
+    async fn keep(&self, name: &str, file: &Path) -> Result<()>;
+    /// Brings a kept file to a local path; `None` when it is gone.
+    async fn recall(&self, kept: &Kept, scratch: &Path) -> Result<Option<Input>>;
     /// Moves a file to the staging place of this attempt.
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact>;
 }
@@ -138,7 +146,10 @@ impl Context {
     /// Fatal when the source is forbidden, missing or too large; a retry when the store does not answer.
     pub async fn fetch(&self, source: &Source) -> Result<Input> {
         let scratch = self.scratch()?;
-        self.host.fetch(source, scratch).await
+        self.host.step().await;
+        let fetched = self.host.fetch(source, scratch).await;
+        self.host.step().await;
+        fetched
     }
 
     /// A directory of this attempt's own, made at the first call and removed with all it holds when the attempt ends.
@@ -164,7 +175,10 @@ impl Context {
     /// Those of `work`; a retry when the runtime shuts down before it ran.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let span = tracing::Span::current();
-        match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+        self.host.step().await;
+        let ended = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+        self.host.step().await;
+        match ended {
             Ok(answer) => answer,
             Err(stopped) => match stopped.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

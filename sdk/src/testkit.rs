@@ -47,11 +47,29 @@
 //! }
 //! ```
 //!
+//! # One effect, wherever it is killed
+//!
+//! [`kill_at_every_step`] kills an executor at each thing it asks of its context, runs a fresh attempt after each, and lets the test
+//! look at the effect. An executor that writes elsewhere than into artifacts passes only when it **fences** its effect: it writes the
+//! attempt's number in the same transaction as the effect itself, and refuses to write under a lower one.
+//!
+//! ```sql
+//! -- One transaction. No row comes back: a later attempt holds the job, so roll back and end as canceled.
+//! insert into effects (job, attempt) values ($1, $2)
+//!     on conflict (job) do update set attempt = excluded.attempt where effects.attempt <= excluded.attempt returning job;
+//! insert into orders (job, line, total) values ($1, 1, 9.90) on conflict (job, line) do nothing;
+//! ```
+//!
+//! `$1` is [`Context::job_id`](crate::Context::job_id), `$2` is [`Context::attempt`](crate::Context::attempt), which no two attempts
+//! share and which never goes down.
+//!
 //! A test that wants a moved clock starts it with `#[tokio::test(start_paused = true)]`: the deadline then costs no time.
 
 mod host;
+mod kill;
 mod report;
 
+pub use kill::kill_at_every_step;
 pub use report::{Report, Staged};
 
 use std::collections::HashMap;
@@ -64,8 +82,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{AttemptInfo, CancelReason, Cancellation, Context, Progress};
 use crate::executor::{AnyExecutor, Executor, Payload, erase};
+use crate::outcome::Outcome;
 use crate::wire::JobId;
 use host::{Inputs, Moment, TestHost, Then};
+use kill::Kill;
 
 /// One attempt to come, or two. The run panics, naming what is missing, where a worker would never have started.
 #[must_use = "nothing runs before `run` or `run_twice`"]
@@ -79,6 +99,7 @@ pub struct TestRun {
     cancel_grace: Option<Duration>,
     stopped: Option<CancelReason>,
     draining: bool,
+    kill: Option<u32>,
     moments: Vec<Moment>,
     inputs: Inputs,
 }
@@ -101,6 +122,7 @@ impl TestRun {
             cancel_grace: None,
             stopped: None,
             draining: false,
+            kill: None,
             moments: Vec::new(),
             inputs: Inputs { roots: Vec::new(), files: HashMap::new() },
         }
@@ -219,12 +241,17 @@ impl TestRun {
     pub async fn run_twice(mut self) -> (Report, Report) {
         let bench = self.bench();
         let first = self.once(&bench).await;
+        self.checkpoint = first.checkpoints.last().cloned().or(self.checkpoint.take());
+        let second = self.next(&bench).await;
+        (first, second)
+    }
+
+    /// The attempt after the first, from its last checkpoint.
+    async fn next(&mut self, bench: &Arc<tempfile::TempDir>) -> Report {
         self.attempt += 1;
-        self.checkpoint = first.checkpoints.last().cloned().or(self.checkpoint);
         self.stopped = None;
         self.draining = false;
-        let second = self.once(&bench).await;
-        (first, second)
+        self.once(bench).await
     }
 
     fn bench(&self) -> Arc<tempfile::TempDir> {
@@ -243,9 +270,22 @@ impl TestRun {
             cancellation.cancel(reason);
         }
         let moments = std::mem::take(&mut self.moments);
-        let host = TestHost::new(bench, self.attempt, self.inputs.clone(), moments, cancellation.clone(), drain);
+        let host = TestHost::new(
+            bench,
+            self.attempt,
+            Kill::at(self.kill),
+            self.inputs.clone(),
+            moments,
+            cancellation.clone(),
+            drain,
+        );
         let context = Context::new(self.info(), Arc::clone(&host) as _, cancellation);
-        let outcome = crate::attempt::run(self.executor.as_ref(), payload, &context).await;
+        let outcome = tokio::select! {
+            biased;
+            // As with its process: what the attempt held is dropped, and nobody hears of it any more.
+            () = host.killed() => Outcome::LeaseLost,
+            outcome = crate::attempt::run(self.executor.as_ref(), payload, &context) => outcome,
+        };
         // The context first: it removes the attempt's scratch directory, as the worker does.
         drop(context);
         host.report(outcome, Arc::clone(bench))

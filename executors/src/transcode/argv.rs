@@ -35,7 +35,7 @@ pub(super) fn probe(container: Container, file: &Path) -> Vec<OsString> {
     let streams =
         "index,codec_type,codec_name,width,height,sample_aspect_ratio,avg_frame_rate,sample_rate,channels,duration";
     let entries = format!(
-        "format=duration:stream={streams}:stream_tags=DURATION:stream_disposition=attached_pic:stream_side_data=rotation"
+        "format=duration,start_time:stream={streams}:stream_tags=DURATION:stream_disposition=attached_pic:stream_side_data=rotation"
     );
     let mut args = words("-hide_banner -loglevel error -of json -show_entries");
     args.push(entries.into());
@@ -52,23 +52,84 @@ pub(super) fn head(settings: &TranscodeSettings) -> Vec<OsString> {
     ))
 }
 
-/// What stands between input and output of [`Video`], for a picture of `size`.
-pub(super) fn video(ask: &Video, source: &Probed, stream: u32, size: (u32, u32), threads: u32) -> Vec<OsString> {
+/// The picture of [`Video`], in `size`.
+pub(super) fn video(ask: &Video, stream: u32, size: (u32, u32), threads: u32) -> Vec<OsString> {
     let (width, height) = size;
     let crf = ask.crf.unwrap_or(23);
-    let mut args = words(&format!(
+    words(&format!(
         "-map 0:{stream} -vf scale={width}:{height},setsar=1,format=yuv420p -c:v libx264 -preset veryfast -crf {crf} \
          -threads {threads}"
-    ));
+    ))
+}
+
+/// The sound of a [`Video`], which is the input's of this number, and an index that comes first.
+pub(super) fn video_sound(source: &Probed, input: u32) -> Vec<OsString> {
+    let mut args = vec![];
     if let Some(sound) = &source.audio {
         let (rate, map) = (output_rate(AudioFormat::M4a, sound.sample_rate), sound.index);
-        args.extend(words(&format!("-map 0:{map} {} -ar {rate}", codec(AudioFormat::M4a))));
+        args.extend(words(&format!("-map {input}:{map} {} -ar {rate}", codec(AudioFormat::M4a))));
         if sound.channels > 2 {
             args.extend(words("-ac 2"));
         }
     }
     args.extend(words("-movflags +faststart"));
     args
+}
+
+/// Where a video is cut up.
+pub(super) struct Cuts<'a> {
+    /// Where on the timeline to start, in seconds.
+    pub(super) from: f64,
+    /// The number of the first segment.
+    pub(super) first: usize,
+    pub(super) length: f64,
+    pub(super) duration: f64,
+    /// For ffmpeg's list of what is finished.
+    pub(super) list: &'a Path,
+}
+
+/// Frames from a little before `from` on, which keep their place on the source's timeline: a frame's time may be rounded.
+pub(super) fn enter(from: f64) -> Vec<OsString> {
+    let seek = if from > 0.0 { format!(" -ss {:.6}", (from - 0.002).max(0.0)) } else { String::new() };
+    words(&format!("-copyts -start_at_zero{seek}"))
+}
+
+/// The output of a picture in segments. A time below zero, which x264's reordering needs, must not shift the first segment
+/// alone; frames keep their times as in the one-piece output.
+pub(super) fn segments(cuts: &Cuts<'_>, max_duration_seconds: u64) -> Vec<OsString> {
+    let Cuts { from, first, length, duration, list } = cuts;
+    let longest = max_duration_seconds.saturating_add(1);
+    let mut times = String::new();
+    let mut at = from + length;
+    while at < *duration {
+        times.push_str(&format!("{}{:.6}", if times.is_empty() { "" } else { "," }, at - 0.005));
+        at += length;
+    }
+    if times.is_empty() {
+        times = format!("{:.6}", at);
+    }
+    let mut args = words(&format!(
+        "-vsync vfr -force_key_frames expr:gte(t,n_forced*{length:.6}) -sn -dn -an -map_metadata -1 -map_chapters -1 \
+         -t {longest} -avoid_negative_ts disabled -f segment -segment_format nut -segment_times {times} \
+         -segment_start_number {first} -segment_list_type csv -segment_list"
+    ));
+    // The pattern lies in the working directory: a percent sign in that one's own name would be part of it.
+    args.extend([file_url(list), "segment-%05d.nut".into()]);
+    args
+}
+
+/// Input 0: segments as `list` names them, the first of which starts at `start`. It reads nothing but what lies beside it.
+pub(super) fn join(list: &Path, start: f64) -> Vec<OsString> {
+    let mut args = words(&format!(
+        "-itsoffset {start:.6} -protocol_whitelist file,pipe -format_whitelist concat,nut -f concat -i"
+    ));
+    args.push(file_url(list));
+    args
+}
+
+/// What is done with input 0 of [`join`].
+pub(super) fn joined() -> Vec<OsString> {
+    words("-map 0:v -c:v copy")
 }
 
 /// What stands between input and output of a sound file, after `filters`.

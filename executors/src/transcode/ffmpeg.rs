@@ -3,6 +3,7 @@
 //! and is cut short (measured). Read [`super::argv`] for the arguments and [`super::failure`] for bad endings.
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Ffmpeg<'_> {
             let room = MAX_PROBE_BYTES - json.len();
             json.extend_from_slice(&piece[..piece.len().min(room)]);
         };
-        let ended = self.execute("ffprobe", &self.settings.ffprobe, argv::probe(container, file), keep).await?;
+        let ended = self
+            .execute("ffprobe", &self.settings.ffprobe, argv::probe(container, file), keep, self.canceled())
+            .await?;
         if !ended.status.success() {
             return Err(failure::of("ffprobe", ended.status, &self.without_paths(&ended.stderr, file)));
         }
@@ -55,8 +58,49 @@ impl Ffmpeg<'_> {
         after: Vec<OsString>,
         pass: Pass<'_>,
     ) -> Result<String> {
+        let mut before = vec![];
+        before.extend(seek.into_iter().flat_map(|at| [OsString::from("-ss"), format!("{at:.3}").into()]));
+        self.transcode(input, before, after, &pass, self.canceled()).await
+    }
+
+    /// Runs ffmpeg on `input` from `from` on, until it ends or `until` says why it must.
+    pub(super) async fn segment(
+        &self,
+        input: &Probed,
+        from: f64,
+        after: Vec<OsString>,
+        pass: &Pass<'_>,
+        until: impl Future<Output = Failure>,
+    ) -> Result<()> {
+        self.transcode(input, argv::enter(from), after, pass, until).await.map(drop)
+    }
+
+    /// Joins what `list` (see [`argv::join`]) names with the sound of `input`.
+    pub(super) async fn join(
+        &self,
+        input: &Probed,
+        list: Vec<OsString>,
+        after: Vec<OsString>,
+        pass: Pass<'_>,
+    ) -> Result<()> {
+        self.transcode(input, list, after, &pass, self.canceled()).await.map(drop)
+    }
+
+    async fn canceled(&self) -> Failure {
+        self.context.canceled().await;
+        Failure::Canceled
+    }
+
+    async fn transcode(
+        &self,
+        input: &Probed,
+        before: Vec<OsString>,
+        after: Vec<OsString>,
+        pass: &Pass<'_>,
+        until: impl Future<Output = Failure>,
+    ) -> Result<String> {
         let mut args = argv::head(self.settings);
-        args.extend(seek.into_iter().flat_map(|at| [OsString::from("-ss"), format!("{at:.3}").into()]));
+        args.extend(before);
         args.extend(argv::guarded(input.container, &input.path));
         args.extend(after);
         let mut reports = Reports::default();
@@ -64,7 +108,7 @@ impl Ffmpeg<'_> {
             reports.read(piece);
             pass.reached(reports.seconds, input.duration);
         };
-        let ended = self.execute("ffmpeg", &self.settings.ffmpeg, args, listen).await?;
+        let ended = self.execute("ffmpeg", &self.settings.ffmpeg, args, listen, until).await?;
         if ended.status.success() && reports.ended {
             pass.done();
             return Ok(ended.stderr);
@@ -78,6 +122,7 @@ impl Ffmpeg<'_> {
         program: &Path,
         args: Vec<OsString>,
         on_stdout: impl FnMut(&[u8]) + Send,
+        until: impl Future<Output = Failure>,
     ) -> Result<Ended> {
         self.context.check()?;
         let limits = self.settings.child_limits(self.context.timeout());
@@ -85,14 +130,14 @@ impl Ffmpeg<'_> {
         let mut child = Child::spawn(program).await.map_err(|error| cannot_start(name, &error))?;
         let ended = tokio::select! {
             biased;
-            () = self.context.canceled() => None,
-            ended = child.drive(on_stdout) => Some(ended),
+            stop = until => Err(stop),
+            ended = child.drive(on_stdout) => Ok(ended),
         };
         match ended {
-            Some(ended) => Ok(ended?),
-            None => {
+            Ok(ended) => Ok(ended?),
+            Err(stop) => {
                 child.stop(STOP_GRACE).await;
-                Err(Failure::Canceled)
+                Err(stop)
             }
         }
     }

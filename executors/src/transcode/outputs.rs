@@ -13,6 +13,7 @@ use super::loudness::{self, Measured};
 use super::passes::{Passes, Step};
 use super::payload::{Audio, AudioFormat, LoudnessMode, LoudnessReport, Thumbnail, Transcode, Video};
 use super::probe::{PictureTrack, Probed, SoundTrack, is_whole};
+use super::segments::{self, Done, Encode};
 use super::sniff::Container;
 
 /// One attempt's workplace.
@@ -20,6 +21,8 @@ pub(super) struct Outputs<'a> {
     pub(super) ffmpeg: &'a Ffmpeg<'a>,
     pub(super) source: &'a Probed,
     pub(super) passes: Passes<'a>,
+    /// What earlier attempts have done of the video.
+    pub(super) done: Done,
 }
 
 impl Outputs<'_> {
@@ -34,8 +37,10 @@ impl Outputs<'_> {
     pub(super) async fn video(&self, ask: &Video) -> Result<Probed> {
         let picture = self.picture("/video")?;
         let size = argv::fit(picture.size, ask.preset);
-        let args = argv::video(ask, self.source, picture.index, size, self.ffmpeg.settings.threads);
-        let (file, _) = self.make("video.part", "mp4", Container::Mp4, None, args, Step::Video).await?;
+        let file = match segments::length(self.source, picture, self.ffmpeg.settings.segment_seconds) {
+            Some(length) => self.in_segments(ask, picture, length).await?,
+            None => self.in_one_piece(ask, picture, size).await?,
+        };
         let sound = self.source.audio.as_ref().and_then(|sound| sound.duration);
         // The longer of the two tracks decides how long the file plays.
         let longest = picture.duration.map(|picture| picture.max(sound.unwrap_or(0.0)));
@@ -43,6 +48,24 @@ impl Outputs<'_> {
         must_be(file.video.as_ref().is_some_and(|made| made.size == size), "picture")?;
         must_be(file.audio.is_some() == self.source.audio.is_some(), "sound")?;
         Ok(file)
+    }
+
+    async fn in_one_piece(&self, ask: &Video, picture: &PictureTrack, size: (u32, u32)) -> Result<Probed> {
+        let mut args = argv::video(ask, picture.index, size, self.ffmpeg.settings.threads);
+        args.extend(argv::video_sound(self.source, 0));
+        Ok(self.make("video.part", "mp4", Container::Mp4, None, args, Step::Video).await?.0)
+    }
+
+    /// The picture in segments, which a later attempt can go on from; then both tracks together.
+    async fn in_segments(&self, ask: &Video, picture: &PictureTrack, length: f64) -> Result<Probed> {
+        let encode = Encode { ffmpeg: self.ffmpeg, source: self.source, picture, length };
+        let (list, start) = encode.run(ask, self.done.clone(), self.passes.start(Step::Video)).await?;
+        let file = self.ffmpeg.scratch.join("video.part");
+        let mut args = argv::joined();
+        args.extend(argv::video_sound(self.source, 1));
+        args.extend(argv::output("mp4", self.ffmpeg.settings.limits.max_duration_seconds, &file));
+        self.ffmpeg.join(self.source, argv::join(&list, start), args, self.passes.start(Step::Video)).await?;
+        self.ffmpeg.probe(Container::Mp4, &file).await
     }
 
     pub(super) async fn audio(&self, ask: &Audio) -> Result<(Probed, Option<LoudnessReport>)> {

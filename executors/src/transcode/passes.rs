@@ -2,6 +2,8 @@
 //! The weights are rough shares of the work at 720p, where x264 outweighs all sound; nothing but the progress shown depends
 //! on them. Read [`super::ffmpeg`] for where the numbers come from.
 
+use std::sync::Mutex;
+
 use longshore_sdk::{Context, Progress};
 
 use super::payload::Transcode;
@@ -41,16 +43,19 @@ impl Step {
 pub(super) struct Passes<'a> {
     context: &'a Context,
     plan: Vec<Step>,
+    /// What was shown last: a resumed job takes its passes in another order, and never seems to go back.
+    shown: Mutex<f64>,
 }
 
 impl<'a> Passes<'a> {
-    pub(super) fn of(ask: &Transcode, context: &'a Context) -> Self {
-        Self { context, plan: plan(ask) }
+    /// `reached` is what an earlier attempt has shown.
+    pub(super) fn of(ask: &Transcode, context: &'a Context, reached: f64) -> Self {
+        Self { context, plan: plan(ask), shown: Mutex::new(reached) }
     }
 
-    pub(super) fn start(&self, step: Step) -> Pass<'a> {
+    pub(super) fn start(&self, step: Step) -> Pass<'_> {
         let (from, to) = span(&self.plan, step);
-        let pass = Pass { context: self.context, from, to, words: step.words() };
+        let pass = Pass { context: self.context, shown: &self.shown, from, to, words: step.words() };
         pass.show(0.0);
         pass
     }
@@ -59,6 +64,7 @@ impl<'a> Passes<'a> {
 /// One pass and its share of the whole.
 pub(super) struct Pass<'a> {
     context: &'a Context,
+    shown: &'a Mutex<f64>,
     from: f64,
     to: f64,
     words: &'static str,
@@ -74,8 +80,17 @@ impl Pass<'_> {
         self.show(1.0);
     }
 
+    /// The fraction that was shown last.
+    pub(super) fn shown(&self) -> f64 {
+        *self.shown.lock().expect("no panic while held")
+    }
+
     fn show(&self, share: f64) {
-        let fraction = self.from + (self.to - self.from) * share;
+        let fraction = {
+            let mut shown = self.shown.lock().expect("no panic while held");
+            *shown = shown.max(self.from + (self.to - self.from) * share);
+            *shown
+        };
         self.context.progress(Progress { fraction: Some(fraction), message: Some(self.words.to_owned()) });
     }
 }

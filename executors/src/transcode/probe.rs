@@ -18,6 +18,8 @@ pub(super) struct Probed {
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) duration: Option<f64>,
+    /// The first time stamp.
+    pub(super) start: Option<f64>,
     pub(super) video: Option<PictureTrack>,
     pub(super) audio: Option<SoundTrack>,
 }
@@ -53,6 +55,7 @@ impl Probed {
             path: path.to_owned(),
             bytes,
             duration: number(report.format.duration.as_deref()),
+            start: report.format.start_time.as_deref().and_then(|start| start.parse().ok()),
             video: video.map(Stream::picture),
             audio: audio.map(Stream::sound),
         })
@@ -101,6 +104,7 @@ struct Report {
 #[derive(Deserialize, Default)]
 struct Format {
     duration: Option<String>,
+    start_time: Option<String>,
 }
 
 #[derive(Deserialize)]

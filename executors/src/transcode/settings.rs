@@ -20,6 +20,9 @@ pub struct TranscodeSettings {
     pub threads: u32,
     /// Added to the niceness of ffmpeg, so that the worker's heartbeat comes first. Default 5.
     pub nice: i32,
+    /// A long video is encoded in segments of so many seconds, so that another worker can go on from the last one; each starts
+    /// with a key frame. Default 4; 0: in one piece.
+    pub segment_seconds: u32,
     /// How much one job may ask of this machine.
     pub limits: TranscodeLimits,
 }
@@ -49,6 +52,7 @@ impl Default for TranscodeSettings {
             ffprobe: "ffprobe".into(),
             threads: 2,
             nice: 5,
+            segment_seconds: 4,
             limits: TranscodeLimits::default(),
         }
     }

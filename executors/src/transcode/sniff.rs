@@ -20,6 +20,8 @@ pub(super) enum Container {
     Aac,
     Ogg,
     Jpeg,
+    /// Our own segments of a video.
+    Nut,
 }
 
 impl Container {
@@ -68,6 +70,7 @@ impl Container {
             Self::Aac => "aac",
             Self::Ogg => "ogg",
             Self::Jpeg => "jpeg",
+            Self::Nut => "nut",
         }
     }
 

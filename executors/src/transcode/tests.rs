@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use longshore_sdk::context::{AttemptInfo, Host, Input};
+use longshore_sdk::context::{AttemptInfo, Host, Input, Kept};
 use longshore_sdk::{Cancellation, Context, ErrorReport, JobId, Outcome, Progress, Source, attempt, erase};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -136,7 +136,16 @@ impl Host for Surroundings {
     }
 
     async fn save_checkpoint(&self, _: Box<RawValue>) -> Result<()> {
-        panic!("a transcode saves no checkpoint");
+        Ok(())
+    }
+
+    async fn keep(&self, _: &str, file: &Path) -> Result<()> {
+        assert!(file.exists(), "{file:?}");
+        Ok(())
+    }
+
+    async fn recall(&self, _: &Kept, _: &Path) -> Result<Option<Input>> {
+        Ok(None)
     }
 
     async fn fetch(&self, source: &Source, _: &Path) -> Result<Input> {

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use longshore_sdk::{Failure, Fatal, JobId, Result};
+use object_store::path::Path as Key;
 use sha2::{Digest, Sha256};
 use tokio_util::io::ReaderStream;
 
@@ -21,10 +22,15 @@ impl Storage {
     /// Fatal for what is no regular file or no artifact's name; a retry when the store does not take it.
     pub async fn stage_artifact(&self, job: JobId, attempt: u32, name: &str, file: &Path) -> Result<Stored> {
         let key = artifact_key(job, attempt, name).map_err(|_| bad_name(name))?;
+        self.stage_at(&key, file).await
+    }
+
+    /// Makes `file` durable at `key`.
+    pub(super) async fn stage_at(&self, key: &Key, file: &Path) -> Result<Stored> {
         let opened = open(file)?;
         let Some(root) = &self.root else {
             let body = ReaderStream::with_capacity(tokio::fs::File::from_std(opened), READ_BYTES);
-            return self.put(&key, body, u64::MAX).await.map_err(StorageError::into_failure);
+            return self.put(key, body, u64::MAX).await.map_err(StorageError::into_failure);
         };
         let target = root.join(key.as_ref());
         // A file of the operator's may change after this; only a copy keeps what was hashed.

@@ -190,3 +190,23 @@ fn a_location_that_cannot_be_used_is_named() {
         assert!(Storage::open(settings).unwrap_err().to_string().contains("location"), "{odd:?}");
     }
 }
+
+#[tokio::test]
+async fn what_an_attempt_keeps_is_recalled_by_the_next_until_the_job_is_settled() {
+    let (place, job, other) = (place(), JobId::fresh(), JobId::fresh());
+    let scratch = tempfile::tempdir().unwrap();
+    let kept = |attempt| longshore_sdk::context::Kept { attempt, name: "part.nut".into() };
+    for (job, content) in [(job, "one"), (other, "two")] {
+        place.storage.keep(job, 1, "part.nut", &place.file(content, content)).await.unwrap();
+    }
+    let recalled = place.storage.recall(job, &kept(1), scratch.path()).await.unwrap().unwrap();
+    assert_eq!((std::fs::read_to_string(recalled.path).unwrap().as_str(), recalled.bytes), ("one", 3));
+    assert!(place.storage.recall(job, &kept(2), scratch.path()).await.unwrap().is_none(), "attempt 2 kept nothing");
+    let outside = longshore_sdk::context::Kept { attempt: 1, name: "../1/part.nut".into() };
+    assert!(place.storage.recall(job, &outside, scratch.path()).await.unwrap().is_none());
+    assert!(place.storage.keeps_for(job));
+    place.storage.forget_kept(job).await.unwrap();
+    assert!(!place.storage.keeps_for(job));
+    assert!(place.storage.recall(job, &kept(1), scratch.path()).await.unwrap().is_none());
+    assert!(place.storage.recall(other, &kept(1), scratch.path()).await.unwrap().is_some(), "another job's");
+}

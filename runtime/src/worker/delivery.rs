@@ -72,7 +72,19 @@ impl Shift {
         drop(seat);
         let close = self.close(&job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
         let Some(event) = self.record(&job, close).await? else { return Ok(()) }; // fenced off: another attempt has the job
+        self.forget_kept(&job, &event.0).await;
         self.announce(event).await
+    }
+
+    /// What the attempts of a settled job had put aside for each other. A failure here leaves files and harms nobody.
+    async fn forget_kept(&self, job: &Granted, event: &Event) {
+        if !event.state.is_terminal() || !(job.checkpoint.is_some() || self.shared.storage.keeps_for(event.job)) {
+            return;
+        }
+        if let Err(error) = self.shared.storage.forget_kept(event.job).await {
+            let (id, attempt, correlation_id) = named(job);
+            tracing::warn!(job.id = %id, job.kind = job.kind, attempt, correlation_id, %error, "what was kept stays behind");
+        }
     }
 
     /// A job that has been lost with its workers runs while nothing else does, so that a poison job convicts itself.

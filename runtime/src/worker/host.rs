@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longshore_sdk::context::{Host, Input};
+use longshore_sdk::context::{Host, Input, Kept};
 use longshore_sdk::{Artifact, Failure, Progress, Result, Source};
 use serde_json::value::RawValue;
 
@@ -54,6 +54,14 @@ impl Host for AttemptHost {
 
     async fn fetch(&self, source: &Source, scratch: &Path) -> Result<Input> {
         self.shared.storage.fetch_to(source, scratch).await
+    }
+
+    async fn keep(&self, name: &str, file: &Path) -> Result<()> {
+        self.shared.storage.keep(self.fence.job, self.fence.attempt, name, file).await
+    }
+
+    async fn recall(&self, kept: &Kept, scratch: &Path) -> Result<Option<Input>> {
+        self.shared.storage.recall(self.fence.job, kept, scratch).await
     }
 
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact> {

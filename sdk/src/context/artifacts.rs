@@ -32,7 +32,9 @@ impl Context {
             return Err(Fatal::new("artifact_name", format!("{name:?} is no plain file name of 1 to 128 bytes")).into());
         }
         let reserved = Reserved::new(self, name)?;
+        self.host.step().await;
         let artifact = self.host.stage(name, content_type, file).await?;
+        self.host.step().await;
         self.artifacts.lock().expect("no panic while held").push(artifact.clone());
         reserved.keep();
         Ok(artifact)

@@ -31,6 +31,9 @@ impl Context {
             let message = format!("{} bytes of checkpoint, more than {MAX_CHECKPOINT_BYTES}", saved.get().len());
             return Err(Fatal::new("checkpoint_too_large", message).into());
         }
-        self.host.save_checkpoint(saved).await
+        self.host.step().await;
+        let stored = self.host.save_checkpoint(saved).await;
+        self.host.step().await;
+        stored
     }
 }

@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::kill::Kill;
 use super::report::{Report, Staged};
-use crate::context::{Artifact, CancelReason, Cancellation, Host, Input, Progress};
+use crate::context::{Artifact, CancelReason, Cancellation, Host, Input, Kept, Progress};
 use crate::outcome::{Failure, Fatal, Outcome, Result};
 use crate::source::Source;
 
@@ -47,10 +48,13 @@ struct Seen {
 pub(super) struct TestHost {
     scratch_root: PathBuf,
     staging: PathBuf,
+    kept: PathBuf,
+    attempt: u32,
     inputs: Inputs,
     moments: Mutex<Vec<Moment>>,
     cancellation: Cancellation,
     drain: CancellationToken,
+    kill: Kill,
     seen: Mutex<Seen>,
 }
 
@@ -58,6 +62,7 @@ impl TestHost {
     pub(super) fn new(
         bench: &TempDir,
         attempt: u32,
+        kill: Kill,
         inputs: Inputs,
         moments: Vec<Moment>,
         cancellation: Cancellation,
@@ -66,11 +71,17 @@ impl TestHost {
         let scratch_root = bench.path().join("scratch");
         // Under the attempt's number, so that a second attempt never sees or overwrites the first one's files.
         let staging = bench.path().join("staged").join(attempt.to_string());
-        for made in [&scratch_root, &staging] {
+        let kept = bench.path().join("kept");
+        for made in [&scratch_root, &staging, &kept.join(attempt.to_string())] {
             std::fs::create_dir_all(made).expect("a directory can be made in a directory just made");
         }
         let (moments, seen) = (Mutex::new(moments), Mutex::default());
-        Arc::new(Self { scratch_root, staging, inputs, moments, cancellation, drain, seen })
+        Arc::new(Self { scratch_root, staging, kept, attempt, inputs, moments, cancellation, drain, kill, seen })
+    }
+
+    /// Completes when the attempt is killed.
+    pub(super) async fn killed(&self) {
+        self.kill.killed.cancelled().await;
     }
 
     pub(super) fn report(&self, outcome: Outcome, bench: Arc<TempDir>) -> Report {
@@ -114,6 +125,9 @@ impl Host for TestHost {
     }
 
     fn progress(&self, progress: Progress) {
+        if self.kill.count() {
+            return;
+        }
         let mut moments = self.moments.lock().expect("a moment does not panic");
         for moment in moments.extract_if(.., |moment| (moment.when)(&progress)) {
             match moment.then {
@@ -122,6 +136,10 @@ impl Host for TestHost {
             }
         }
         self.seen.lock().expect("no panic while held").progress.push(progress);
+    }
+
+    async fn step(&self) {
+        self.kill.pass().await;
     }
 
     async fn save_checkpoint(&self, checkpoint: Box<RawValue>) -> Result<()> {
@@ -139,6 +157,23 @@ impl Host for TestHost {
             return Ok(Input { path, bytes: facts.len() });
         }
         Err(Fatal::new("source_missing", format!("{} is no file", path.display())).into())
+    }
+
+    async fn keep(&self, name: &str, file: &Path) -> Result<()> {
+        let (from, to) = (file.to_owned(), self.kept.join(self.attempt.to_string()).join(name));
+        let moved = tokio::task::spawn_blocking(move || move_and_measure(&from, &to)).await?;
+        moved
+            .map(drop)
+            .map_err(|error| Failure::retry("not_kept", format!("{} cannot be kept: {error}", file.display())))
+    }
+
+    async fn recall(&self, kept: &Kept, _scratch: &Path) -> Result<Option<Input>> {
+        let path = self.kept.join(kept.attempt.to_string()).join(&kept.name);
+        match tokio::fs::metadata(&path).await {
+            Ok(facts) => Ok(Some(Input { path, bytes: facts.len() })),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact> {

@@ -139,3 +139,54 @@ async fn an_expectation_that_fails_says_how_the_attempt_ended() {
 async fn a_run_without_a_payload_names_what_is_missing() {
     TestRun::of(Copier).run().await;
 }
+
+/// What an executor writes elsewhere, with or without a fence.
+struct Till {
+    sold: std::sync::Mutex<Vec<(JobId, u32)>>,
+    fenced: bool,
+}
+
+struct Seller(Arc<Till>);
+
+impl Executor for Seller {
+    type Payload = Copy;
+    async fn run(&self, copy: Copy, context: &Context) -> Result<String> {
+        context.fetch(&copy.from).await?;
+        {
+            let mut sold = self.0.sold.lock().unwrap();
+            let before = sold.iter().any(|(job, _)| *job == context.job_id());
+            if !(self.0.fenced && before) {
+                sold.push((context.job_id(), context.attempt()));
+            }
+        }
+        context.progress(0.5);
+        context.publish_bytes("receipt.txt", "text/plain", b"sold").await?;
+        Ok("sold".to_owned())
+    }
+}
+
+async fn most_sold(fenced: bool) -> (u32, usize) {
+    let inbox = Inbox::with("in", "abc");
+    let till = Arc::new(Till { sold: std::sync::Mutex::default(), fenced });
+    let payload = Copy { from: Source::file("f1"), lines: 0 };
+    let run = || {
+        till.sold.lock().unwrap().clear();
+        TestRun::of(Seller(Arc::clone(&till))).payload(&payload).file("f1", inbox.path("in"))
+    };
+    let mut most = 0;
+    let steps = kill_at_every_step(run, async |_, report| {
+        assert_eq!(
+            (report.expect_done().artifacts.len(), report.artifact("receipt.txt").text()),
+            (1, "sold".to_owned())
+        );
+        most = most.max(till.sold.lock().unwrap().len());
+    });
+    (steps.await, most)
+}
+
+#[tokio::test]
+async fn an_executor_is_killed_before_and_after_each_step_and_a_missing_fence_shows() {
+    // Before and after the fetch, at the progress, before and after the artifact.
+    assert_eq!(most_sold(true).await, (5, 1));
+    assert_eq!(most_sold(false).await, (5, 2));
+}

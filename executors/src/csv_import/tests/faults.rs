@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_sdk::testkit::{TestRun, kill_at_every_step};
 use longshore_sdk::{CancelReason, Cancellation, Failure, JobId};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
@@ -11,11 +12,12 @@ use super::interposed::{self, Fault};
 use super::world::{Attempt, World, fatal, retry};
 use super::{on_both, server};
 use crate::csv_import::target::quoted;
-use crate::csv_import::{CsvImporter, Limits, Target};
+use crate::csv_import::{CsvImported, CsvImporter, Limits, Target};
 
 on_both!(
     an_import_killed_at_any_commit_goes_on_where_it_stopped,
     an_import_that_dies_at_every_commit_still_ends,
+    an_import_killed_at_any_step_leaves_each_row_once,
     a_stale_attempt_is_fenced_off,
     a_finished_import_run_again_adds_nothing,
     a_drained_attempt_hands_over_after_a_commit,
@@ -95,6 +97,20 @@ async fn a_finished_import_run_again_adds_nothing(world: &World) {
     let again = Attempt::new(world, job, 2);
     assert_eq!(world.attempt(&payload, &again).await.unwrap(), first);
     assert_whole(world, job, &again).await;
+}
+
+async fn an_import_killed_at_any_step_leaves_each_row_once(world: &World) {
+    let payload = payload(world).to_string();
+    let run = || TestRun::of(world.importer()).payload_json(&payload).allow_paths(world.dir.path());
+    let steps = kill_at_every_step(run, async |step, report| {
+        let rows: CsvImported = report.output();
+        assert_eq!((rows.rows_imported, rows.rows_rejected), (41, 6), "killed at step {step}");
+        let surplus = world.query("select count(*) - 41 * count(distinct job) from people").await;
+        assert_eq!(surplus, ["0"], "killed at step {step}");
+        assert_eq!(report.artifacts.len(), 1, "the rejects alone");
+    });
+    // The fetch, the parser's thread, five chunks and the reject file.
+    assert!(steps.await >= 10);
 }
 
 async fn a_drained_attempt_hands_over_after_a_commit(world: &World) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use longshore_sdk::context::{AttemptInfo, Host, Input};
+use longshore_sdk::context::{AttemptInfo, Host, Input, Kept};
 use longshore_sdk::{Artifact, Cancellation, Context, ErrorReport, Executor, Failure, JobId, Progress, Result, Source};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -176,6 +176,14 @@ impl Host for TestHost {
     async fn fetch(&self, source: &Source, _: &Path) -> Result<Input> {
         let Source::Path(path) = source else { panic!("the stories name paths") };
         Ok(Input { path: path.into(), bytes: std::fs::metadata(path)?.len() })
+    }
+
+    async fn keep(&self, name: &str, _: &Path) -> Result<()> {
+        panic!("an import keeps nothing: {name}");
+    }
+
+    async fn recall(&self, kept: &Kept, _: &Path) -> Result<Option<Input>> {
+        panic!("an import recalls nothing: {kept:?}");
     }
 
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact> {

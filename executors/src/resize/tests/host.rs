@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use longshore_sdk::context::{AttemptInfo, Host, Input};
+use longshore_sdk::context::{AttemptInfo, Host, Input, Kept};
 use longshore_sdk::prelude::*;
 use longshore_sdk::{Artifact, CancelReason, Cancellation, ErrorReport, JobId, Outcome, attempt, erase};
 use serde_json::value::{RawValue, to_raw_value};
@@ -41,6 +41,14 @@ impl Host for Bench {
 
     async fn fetch(&self, _: &Source, _: &Path) -> Result<Input> {
         Ok(Input { path: self.input.clone(), bytes: std::fs::metadata(&self.input)?.len() })
+    }
+
+    async fn keep(&self, name: &str, _: &Path) -> Result<()> {
+        panic!("a resize keeps nothing: {name}");
+    }
+
+    async fn recall(&self, kept: &Kept, _: &Path) -> Result<Option<Input>> {
+        panic!("a resize recalls nothing: {kept:?}");
     }
 
     async fn stage(&self, name: &str, content_type: &str, file: &Path) -> Result<Artifact> {

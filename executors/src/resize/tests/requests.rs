@@ -76,3 +76,23 @@ fn an_attempt_may_take_two_minutes_and_one_slot() {
     let policy = erase(Resizer::default()).policy();
     assert_eq!((policy.timeout.as_secs(), policy.cost), (120, 1));
 }
+
+#[tokio::test]
+async fn a_resize_killed_at_any_step_is_done_by_the_next_attempt_with_each_rendition_once() {
+    use longshore_sdk::testkit::{TestRun, kill_at_every_step};
+    let dir = tempfile::tempdir().unwrap();
+    let picture = dir.path().join("in.png");
+    std::fs::write(&picture, as_png(&busy(64, 48))).unwrap();
+    let wish =
+        json!({"source": {"file": "one"}, "renditions": [{"name": "a", "width": 16}, {"name": "b", "width": 32}]});
+    let wish = wish.to_string();
+    let run = || {
+        let resizer = Resizer::new(Limits::default());
+        TestRun::of(resizer).payload_json(&wish).file("one", &picture)
+    };
+    let steps = kill_at_every_step(run, async |step, report| {
+        let names: Vec<_> = report.expect_done().artifacts.iter().map(|one| one.artifact.name.clone()).collect();
+        assert_eq!(names, ["a.png", "b.png"], "killed at step {step}");
+    });
+    assert!(steps.await >= 6);
+}

@@ -72,9 +72,10 @@ async fn the_whitelist_holds_without_the_look_at_the_first_bytes() {
         }
         // ffmpeg itself, as if ffprobe had let it pass.
         let source = Probed::read(b"{}", Container::Mp4, &attack, 0).unwrap();
-        let pass = || Passes::of(&serde_json::from_value(json!({"source": {"path": "x"}})).unwrap(), &context);
+        let ask = serde_json::from_value(json!({"source": {"path": "x"}})).unwrap();
+        let passes = Passes::of(&ask, &context, 0.0);
         let ran =
-            ffmpeg.run(&source, None, vec!["-f".into(), "null".into(), "-".into()], pass().start(passes::Step::Video));
+            ffmpeg.run(&source, None, vec!["-f".into(), "null".into(), "-".into()], passes.start(passes::Step::Video));
         assert!(ran.await.is_err() && !bait.was_touched(), "{attack:?}");
     }
 }

@@ -148,3 +148,26 @@ async fn a_payload_out_of_range_is_refused_by_its_field() {
         assert_eq!((report.code.as_str(), report.field.as_deref()), ("invalid_payload", Some(field)), "{report}");
     }
 }
+
+#[tokio::test]
+async fn a_transcode_killed_at_any_step_is_done_by_the_next_attempt_with_each_output_once() {
+    let mut world = World::new();
+    world.settings.segment_seconds = 1;
+    let source = world.talkie("in.mp4", "160x90", 4.0);
+    let wanted = json!({
+        "source": {"path": source}, "video": {"preset": "h264_source"}, "thumbnail": {"width": 64},
+    })
+    .to_string();
+    let run = || {
+        let run = longshore_sdk::testkit::TestRun::of(Transcoder::new(world.settings.clone()));
+        run.payload_json(&wanted).allow_paths(world.dir.path())
+    };
+    let steps = longshore_sdk::testkit::kill_at_every_step(run, async |step, report| {
+        let names: Vec<_> = report.expect_done().artifacts.iter().map(|staged| staged.artifact.name.clone()).collect();
+        assert_eq!(names, ["thumbnail.jpg", "video.mp4"], "killed at step {step}");
+        let done: Transcoded = report.output();
+        let seconds = done.video.unwrap().media.duration_seconds.unwrap();
+        assert!((seconds - 4.0).abs() < 0.1, "killed at step {step}: {seconds} s");
+    });
+    assert!(steps.await > 10);
+}
