@@ -5,7 +5,6 @@ mod callers;
 mod endings;
 mod executors;
 mod faults;
-mod handover;
 mod hostile;
 mod hostile_callers;
 

@@ -92,7 +92,7 @@ async fn a_resize_killed_at_any_step_is_done_by_the_next_attempt_with_each_rendi
     };
     let steps = kill_at_every_step(run, async |step, report| {
         let names: Vec<_> = report.expect_done().artifacts.iter().map(|one| one.artifact.name.clone()).collect();
-        assert_eq!(names, ["a.png", "b.png"], "killed at step {step}");
+        assert_eq!(names, ["a.jpg", "b.jpg"], "killed at step {step}");
     });
     assert!(steps.await >= 6);
 }
