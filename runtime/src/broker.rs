@@ -2,21 +2,23 @@
 //! It knows no ledger and decides nothing about a job. [`rabbitmq`] and [`embedded`] implement it and pass one contract
 //! suite; exchanges and queues are plain data in [`topology`].
 
+mod consumer;
 pub mod embedded;
 pub mod facts;
 pub mod link;
 pub mod rabbitmq;
 pub mod topology;
-
-use std::sync::Arc;
+pub mod turns;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_sdk::{JobId, wire};
 use tokio::sync::mpsc;
 
+pub use consumer::Consumer;
+
 /// Why the broker did not take it.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
     /// No connection, no confirm in time, or a refusal that may pass. Whether it was published is unknown.
     #[error("the broker does not answer: {0}")]
@@ -59,6 +61,11 @@ pub enum Lane {
     Low,
 }
 
+impl Lane {
+    /// All three, the highest first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+}
+
 /// An announcement on the events exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
@@ -80,13 +87,25 @@ pub enum Control {
     Wake,
 }
 
-/// A queue's state.
+/// The state of a kind's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages waiting.
+    /// Messages waiting, in all lanes.
     pub ready: u64,
-    /// Consumers.
+    /// Consumers of the lane that has the fewest: one without any is served by nobody.
     pub consumers: u64,
+}
+
+impl Depth {
+    /// Of a kind, from those of its lanes; `None` if one of them is missing.
+    fn of_lanes(lanes: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let both = |one: Self, other: Self| Self {
+            ready: one.ready + other.ready,
+            consumers: one.consumers.min(other.consumers),
+        };
+        let lanes: Option<Vec<Self>> = lanes.into_iter().collect();
+        lanes?.into_iter().reduce(both)
+    }
 }
 
 /// Whether the broker can be used now.
@@ -105,8 +124,8 @@ pub trait Broker: Send + Sync + 'static {
     async fn declare(&self, kind: &str) -> Result<(), BrokerError>;
     /// Publishes, durably, and waits for the confirm.
     async fn publish(&self, message: &JobMessage) -> Result<(), BrokerError>;
-    /// Starts to take deliveries of a kind, at most `prefetch` unsettled at a time. Goes on through reconnections until
-    /// the consumer is closed.
+    /// Starts to take deliveries of a kind, at most `prefetch` of each lane unsettled at a time. Goes on through
+    /// reconnections until the consumer is closed.
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError>;
     /// Publishes an event and waits for the confirm.
     async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError>;
@@ -116,7 +135,7 @@ pub trait Broker: Send + Sync + 'static {
     async fn tell(&self, control: &Control) -> Result<(), BrokerError>;
     /// What is told from now on, with gaps as in [`Broker::events`].
     async fn told(&self) -> Result<Feed<Control>, BrokerError>;
-    /// The state of a kind's queue; `None` if there is none.
+    /// The state of a kind's queues; `None` if one of them is missing.
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError>;
     /// Puts a message nobody can read on `longshore.dead`, with the reason.
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError>;
@@ -154,39 +173,6 @@ pub struct Delivery {
     /// The broker believes it delivered this before. A hint: false proves nothing.
     pub redelivered: bool,
     receipt: Receipt,
-}
-
-/// Deliveries of one kind. Dropped, it is closed.
-#[derive(Debug)]
-pub struct Consumer {
-    deliveries: mpsc::Receiver<Delivery>,
-    closing: Arc<tokio_util::sync::CancellationToken>,
-}
-
-impl Consumer {
-    pub(crate) fn new(deliveries: mpsc::Receiver<Delivery>, closing: Arc<tokio_util::sync::CancellationToken>) -> Self {
-        Self { deliveries, closing }
-    }
-
-    /// The next delivery; `None` once closed and empty.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
-    }
-
-    /// Stops taking. Deliveries that were fetched and not taken with [`Consumer::next`] go back now, for others to take at
-    /// once; those in hand can still be settled.
-    pub fn close(&mut self) {
-        // Order: the owner of the channel hears of the closing before any return, so that it cancels before it gives back.
-        self.closing.cancel();
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.closing.cancel();
-    }
 }
 
 /// How a delivery was settled, told to whoever owns its channel.

@@ -31,6 +31,10 @@ impl Agents {
     async fn reconcile_once(&self, broker_is_new: bool) -> Answer<()> {
         for kind in self.ledger.kinds().await? {
             let Ok(depth) = self.broker.depth(&kind.kind).await else { return Ok(()) }; // down: nothing to publish to
+            // A lane that is missing is made, or it would be found missing, and all be published, at every look.
+            if depth.is_none() && self.broker.declare(&kind.kind).await.is_err() {
+                return Ok(());
+            }
             self.reconcile_kind(&kind.kind, patience(depth, broker_is_new)).await?;
         }
         Ok(())

@@ -11,9 +11,9 @@ use longshore_sdk::JobId;
 use tokio::sync::watch;
 
 use super::{Agents, lead};
-use crate::broker::{Broker, JobMessage, Lane};
-use crate::ledger::{Answer, Event, Priority, Ready};
-use crate::notify::topic;
+use crate::broker::Broker;
+use crate::ledger::{Answer, Event, Ready};
+use crate::notify::{road, topic};
 use crate::stop::Stop;
 
 /// Jobs in one pass.
@@ -79,7 +79,7 @@ pub(super) async fn publish(broker: &Arc<dyn Broker>, jobs: Vec<Ready>) -> Vec<(
 }
 
 async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
-    match broker.publish(&message(&job)).await {
+    match broker.publish(&road::message(&job)).await {
         Ok(()) => Some((job.job, job.version)),
         Err(error) => {
             let correlation_id = job.correlation_id.as_deref();
@@ -92,14 +92,4 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
 async fn tell(broker: Arc<dyn Broker>, event: Event) -> Option<(JobId, i64)> {
     let told = broker.announce(&topic::announcement(&event)).await;
     told.is_ok().then_some((event.job, event.version))
-}
-
-/// A ready job as the broker carries it.
-pub fn message(job: &Ready) -> JobMessage {
-    let lane = match job.priority {
-        Priority::High => Lane::High,
-        Priority::Normal => Lane::Normal,
-        Priority::Low => Lane::Low,
-    };
-    JobMessage { job: job.job, kind: job.kind.clone(), lane, correlation_id: job.correlation_id.clone() }
 }

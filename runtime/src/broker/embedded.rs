@@ -17,7 +17,8 @@ use self::queue::{Message, Queue};
 use super::link::unavailable;
 use super::topology::Topology;
 use super::{
-    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, Heard, JobMessage, Settlement,
+    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, Heard, JobMessage, Lane,
+    Settlement,
 };
 
 /// What the embedded broker may hold.
@@ -68,8 +69,26 @@ struct Queues(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    by_kind: HashMap<String, Queue>,
+    by_kind: HashMap<String, Lanes>,
     published: u64,
+}
+
+/// A kind's queues, in the order of [`Lane::ALL`].
+#[derive(Debug, Default)]
+struct Lanes([Queue; Lane::ALL.len()]);
+
+impl Lanes {
+    fn of(&mut self, lane: Lane) -> &mut Queue {
+        &mut self.0[lane as usize]
+    }
+
+    fn ready(&self) -> usize {
+        self.0.iter().map(Queue::ready).sum()
+    }
+
+    fn depth(&self) -> Option<Depth> {
+        Depth::of_lanes(self.0.iter().map(|queue| Some(queue.depth())))
+    }
 }
 
 impl Embedded {
@@ -116,7 +135,7 @@ impl Embedded {
 
 /// The names that RabbitMQ could not take are refused here too, or `dev` would accept what production does not.
 fn nameable(kind: &str) -> Result<(), BrokerError> {
-    Topology::default().job_queue_name(kind).map(drop)
+    Topology::default().job_queues(kind).map(drop)
 }
 
 async fn forward<T: Clone>(mut heard: broadcast::Receiver<T>, out: mpsc::Sender<Heard<T>>) {
@@ -143,7 +162,7 @@ impl Queues {
     /// Looks after one consumer until it is closed and everything it was handed is settled.
     async fn serve(
         self: Arc<Self>,
-        (kind, consumer): (String, u64),
+        (kind, lane, consumer): (String, Lane, u64),
         mut settlements: mpsc::UnboundedReceiver<Settlement>,
         closing: Arc<CancellationToken>,
     ) {
@@ -155,7 +174,7 @@ impl Queues {
                 took = settlements.recv_many(&mut gathered, usize::MAX) => if took == 0 { return },
             }
             let mut state = self.lock();
-            let Some(queue) = state.by_kind.get_mut(&kind) else { return };
+            let Some(queue) = state.by_kind.get_mut(&kind).map(|lanes| lanes.of(lane)) else { return };
             // Before the returns, or they come straight back to it.
             if closing.is_cancelled() && !std::mem::replace(&mut canceled, true) {
                 queue.cancel(consumer);
@@ -180,10 +199,11 @@ impl Broker for Embedded {
         let mut state = self.queues.lock();
         state.published += 1;
         let twice = self.duplicate_every.is_some_and(|every| state.published.is_multiple_of(every));
-        let queue = state.by_kind.entry(message.kind.clone()).or_default();
-        if queue.ready() >= self.limits.ready_per_kind {
-            return Err(unavailable(format!("{} jobs of kind {} wait already", queue.ready(), message.kind)));
+        let lanes = state.by_kind.entry(message.kind.clone()).or_default();
+        if lanes.ready() >= self.limits.ready_per_kind {
+            return Err(unavailable(format!("{} jobs of kind {} wait already", lanes.ready(), message.kind)));
         }
+        let queue = lanes.of(message.lane);
         if twice {
             queue.put(waiting.clone());
         }
@@ -194,13 +214,17 @@ impl Broker for Embedded {
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
         self.declare(kind).await?;
         let prefetch = usize::from(prefetch.max(1));
-        let (out, deliveries) = mpsc::channel(prefetch);
-        let (settle, settlements) = mpsc::unbounded_channel();
         let closing = Arc::new(self.closing.child_token());
-        let consumer = self.queues.lock().by_kind.entry(kind.to_owned()).or_default().join(prefetch, out, settle);
-        let queues = Arc::clone(&self.queues);
-        self.tasks.spawn(queues.serve((kind.to_owned(), consumer), settlements, Arc::clone(&closing)));
-        Ok(Consumer::new(deliveries, closing))
+        let lanes = Lane::ALL.map(|lane| {
+            let (out, deliveries) = mpsc::channel(prefetch);
+            let (settle, settlements) = mpsc::unbounded_channel();
+            let mut state = self.queues.lock();
+            let queue = state.by_kind.entry(kind.to_owned()).or_default().of(lane);
+            let consumer = (kind.to_owned(), lane, queue.join(prefetch, out, settle));
+            self.tasks.spawn(Arc::clone(&self.queues).serve(consumer, settlements, Arc::clone(&closing)));
+            deliveries
+        });
+        Ok(Consumer::new(lanes, closing))
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {
@@ -226,7 +250,7 @@ impl Broker for Embedded {
 
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
         self.open()?;
-        Ok(self.queues.lock().by_kind.get(kind).map(Queue::depth))
+        Ok(self.queues.lock().by_kind.get(kind).and_then(Lanes::depth))
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
@@ -255,7 +279,6 @@ impl Broker for Embedded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Lane;
     use longshore_sdk::JobId;
 
     fn job() -> JobMessage {

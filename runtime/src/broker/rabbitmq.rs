@@ -28,7 +28,7 @@ use self::publisher::{Landed, Publisher};
 use self::subscription::Subscription;
 use super::link::{Link, unavailable};
 use super::topology::Exchange;
-use super::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage};
+use super::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Lane};
 pub use inspect::inspect;
 pub use parcel::REASON_HEADER;
 pub use settings::{Settings, SettingsError};
@@ -105,16 +105,47 @@ impl RabbitMq {
         Ok(feed)
     }
 
+    /// Takes from one queue until `closing`.
+    fn subscribe(
+        &self,
+        kind: &str,
+        queue: String,
+        prefetch: u16,
+        closing: &Arc<CancellationToken>,
+    ) -> mpsc::Receiver<Delivery> {
+        // To AMQP, 0 means without limit.
+        let prefetch = prefetch.max(1);
+        let (out, deliveries) = mpsc::channel(usize::from(prefetch));
+        let subscription = Subscription {
+            link: self.consuming.clone(),
+            declarer: self.declarer.clone(),
+            kind: kind.to_owned(),
+            queue,
+            prefetch,
+            consumer_timeout: self.settings.consumer_timeout,
+            out,
+            closing: Arc::clone(closing),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(subscription.run());
+        deliveries
+    }
+
     async fn ask_depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
         let mut asking = self.asking.lock().await;
         let channel = match asking.take().filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
             None => self.consuming.channel().await?.1,
         };
-        let depth = self.declarer.depth(&channel, kind).await?;
-        // Kept only after an answer that leaves it open.
-        *asking = depth.is_some().then_some(channel);
-        Ok(depth)
+        let mut lanes = [None; Lane::ALL.len()];
+        for (lane, depth) in Lane::ALL.into_iter().zip(&mut lanes) {
+            *depth = self.declarer.depth(&channel, &self.settings.topology.job_queue_name(kind, lane)?).await?;
+            if depth.is_none() {
+                return Ok(None); // and no channel any more
+            }
+        }
+        *asking = Some(channel);
+        Ok(Depth::of_lanes(lanes))
     }
 }
 
@@ -129,24 +160,10 @@ impl Broker for RabbitMq {
     }
 
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
-        let queue = self.settings.topology.job_queue_name(kind)?;
-        // To AMQP, 0 means without limit.
-        let prefetch = prefetch.max(1);
-        let (out, deliveries) = mpsc::channel(usize::from(prefetch));
+        let [high, normal, low] = Lane::ALL.map(|lane| self.settings.topology.job_queue_name(kind, lane));
         let closing = Arc::new(self.closing.child_token());
-        let subscription = Subscription {
-            link: self.consuming.clone(),
-            declarer: self.declarer.clone(),
-            kind: kind.to_owned(),
-            queue,
-            prefetch,
-            consumer_timeout: self.settings.consumer_timeout,
-            out,
-            closing: Arc::clone(&closing),
-            tasks: self.tasks.clone(),
-        };
-        self.tasks.spawn(subscription.run());
-        Ok(Consumer::new(deliveries, closing))
+        let lanes = [high?, normal?, low?].map(|queue| self.subscribe(kind, queue, prefetch, &closing));
+        Ok(Consumer::new(lanes, closing))
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {

@@ -217,6 +217,18 @@ pub struct Ready {
     pub correlation_id: Option<String>,
 }
 
+impl From<&Job> for Ready {
+    fn from(job: &Job) -> Self {
+        Self {
+            job: job.id,
+            kind: job.kind.clone(),
+            priority: job.priority,
+            version: job.version,
+            correlation_id: job.correlation_id.clone(),
+        }
+    }
+}
+
 /// A kind's unfinished jobs, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {

@@ -15,10 +15,10 @@ use super::heartbeat::{self, Pulse};
 use super::host;
 use super::registry::Registry;
 use super::running::Running;
-use super::slots::{Slots, prefetch};
+use super::slots::{Seat, Slots, prefetch};
 use super::watermark::Watermark;
 use super::{Setup, WorkerSettings};
-use crate::broker::{Broker, Consumer, Control, Delivery, Heard};
+use crate::broker::{Broker, Consumer, Control, Heard};
 use crate::ledger::batch::Rounds;
 use crate::ledger::{Answer, Ledger, WorkerCard};
 use crate::stop::Stop;
@@ -150,7 +150,7 @@ impl Shift {
         let prefetch = prefetch(self.settings.slots, &entry.policy, self.settings.prefetch_extra);
         while !self.over() {
             match self.broker.consume(&kind, prefetch).await {
-                Ok(consumer) => self.take_from(consumer).await,
+                Ok(consumer) => self.take_from(&kind, consumer).await,
                 Err(error) => {
                     tracing::warn!(kind, %error, "cannot consume; trying again");
                     self.pause(TROUBLE_PAUSE).await;
@@ -160,28 +160,26 @@ impl Shift {
     }
 
     /// Until drain or lapse. What was fetched and not yet taken goes back with the consumer.
-    async fn take_from(self: &Arc<Self>, mut consumer: Consumer) {
+    async fn take_from(self: &Arc<Self>, kind: &str, mut consumer: Consumer) {
         loop {
-            let delivery = tokio::select! {
+            let seat = tokio::select! {
                 biased;
                 () = self.draining.cancelled() => break,
                 () = self.lapsed.cancelled() => break,
-                delivery = consumer.next() => delivery,
+                seat = self.seat_for(kind, &mut consumer) => seat,
             };
-            let Some(delivery) = delivery else { break };
-            self.deliveries.spawn_quiet(Arc::clone(self).hold(delivery));
+            let Some(seat) = seat else { break };
+            let Some(delivery) = consumer.take() else { continue };
+            let shift = Arc::clone(self);
+            self.deliveries.spawn_quiet(async move { shift.deliver(delivery, seat).await });
         }
         consumer.close();
     }
 
-    /// One delivery's task: waits for room, then delivers. On drain or lapse a delivery that waits goes back.
-    async fn hold(self: Arc<Self>, delivery: Delivery) {
-        tokio::select! {
-            biased;
-            () = self.draining.cancelled() => {}
-            () = self.lapsed.cancelled() => {}
-            seat = self.slots.take(&delivery.kind) => self.deliver(delivery, seat).await,
-        }
+    /// Room for what waits; `None` when nothing will come any more. The delivery is chosen only once there is room, so that
+    /// whatever came meanwhile in a higher lane goes first.
+    async fn seat_for(&self, kind: &str, consumer: &mut Consumer) -> Option<Seat> {
+        if consumer.waiting().await { Some(self.slots.take(kind).await) } else { None }
     }
 
     async fn store_progress(self: Arc<Self>) {

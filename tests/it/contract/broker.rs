@@ -52,6 +52,7 @@ stories![
     publishing_to_an_unknown_kind_makes_its_queue,
     a_kind_that_names_no_queue_is_unroutable,
     every_lane_reaches_the_consumer,
+    a_lane_has_its_share_of_the_turns_and_none_is_starved,
     an_event_reaches_every_listener,
     what_is_told_reaches_everyone,
     depth_counts_what_waits_and_knows_a_missing_queue,
@@ -271,6 +272,26 @@ async fn every_lane_reaches_the_consumer(kit: &Kit) -> Result<()> {
         kit.broker.publish(&JobMessage { lane, ..job() }).await?;
         next(&mut consumer).await?.ack();
     }
+    Ok(())
+}
+
+async fn a_lane_has_its_share_of_the_turns_and_none_is_starved(kit: &Kit) -> Result<()> {
+    for lane in [Lane::Low, Lane::Normal, Lane::High] {
+        for _ in 0..40 {
+            kit.broker.publish(&JobMessage { lane, correlation_id: Some(format!("{lane:?}")), ..job() }).await?;
+        }
+    }
+    let mut consumer = kit.broker.consume(KIND, 100).await?;
+    kit.until_ready(0).await;
+    let mut first = vec![];
+    for _ in 0..20 {
+        let delivery = next(&mut consumer).await?;
+        first.push(delivery.correlation_id.clone().context("published with one")?);
+        delivery.ack();
+    }
+    let of = |lane: &str| first.iter().filter(|one| *one == lane).count();
+    // 12, 6 and 2, but for what is on the wire still when the first is taken.
+    ensure!(of("High") >= 10 && of("Normal") >= 4 && of("Low") >= 1, "{first:?}");
     Ok(())
 }
 

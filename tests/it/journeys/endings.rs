@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use longshore_tests::procfs;
 use longshore_tests::stage::Stage;
 use longshore_tests::until::until;
@@ -17,6 +17,7 @@ super::on_both_stages!(
     a_running_job_is_canceled_within_two_seconds,
     a_stubborn_job_is_canceled_all_the_same,
     a_scheduled_job_runs_when_it_is_due,
+    a_high_job_overtakes_a_thousand_that_wait_and_a_low_one_is_not_starved,
     a_timeout_is_a_failed_attempt,
     a_caller_who_waits_is_answered_when_the_job_is_done,
     a_mistake_in_a_request_is_named_with_its_field,
@@ -110,6 +111,23 @@ async fn a_scheduled_job_runs_when_it_is_due(stage: Stage) -> Result<()> {
     let started: jiff::Timestamp = job["started_at"].as_str().unwrap_or_default().parse()?;
     assert_eq!(job["state"], "completed", "{job}");
     assert!(started >= due, "started {started}, due {due}");
+    Ok(())
+}
+
+async fn a_high_job_overtakes_a_thousand_that_wait_and_a_low_one_is_not_starved(stage: Stage) -> Result<()> {
+    let job = |priority: &str| json!({"kind": "trial.work", "payload": {"work_ms": 20}, "priority": priority});
+    let jobs = std::iter::once(job("low")).chain(std::iter::repeat_n(job("normal"), 999)).collect::<Vec<_>>();
+    let batch = stage.http.post("/v1/jobs/batch", &json!({"jobs": jobs})).await?.expect(200)?.json()?;
+    let low = batch["items"][0]["job"]["id"].as_str().context("no id")?;
+    let high = stage.submit_with(job("high")).await?;
+    for early in [&high, low] {
+        ensure!(stage.settled(early).await?["state"] == "completed");
+    }
+    let behind = stage.http.get("/v1/jobs?state=pending&limit=100").await?.expect(200)?.json()?;
+    ensure!(
+        behind["jobs"].as_array().is_some_and(|jobs| jobs.len() == 100),
+        "they ran after those that came before: {behind}"
+    );
     Ok(())
 }
 

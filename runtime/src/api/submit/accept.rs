@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::{Api, view};
-use crate::broker::{BrokerError, JobMessage, Lane};
+use crate::broker::BrokerError;
 use crate::job::state::State;
-use crate::ledger::{Job, LedgerError, NewJob, Priority, Submitted};
+use crate::ledger::{Job, LedgerError, NewJob, Submitted};
+use crate::notify::road;
 
 /// A job that is written down.
 pub(super) struct Accepted {
@@ -66,7 +67,7 @@ async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
         // Waiting for a broker that is known to be away would hold up every caller for nothing.
         return Err(BrokerError::Unavailable("not connected, or it takes no messages".into()));
     }
-    let message = message(job);
+    let message = road::message(&job.into());
     match within(api.settings.publish_timeout, api.broker.publish(&message)).await {
         Err(BrokerError::Unroutable(_)) => {
             within(api.settings.publish_timeout, api.broker.declare(&job.kind)).await?;
@@ -91,13 +92,4 @@ async fn hand_to_relay(api: &Api, job: &Job) {
 /// What every line about a job says beside its id and kind.
 pub(super) fn named(job: &Job) -> (u32, Option<&str>) {
     (job.attempt, job.correlation_id.as_deref())
-}
-
-fn message(job: &Job) -> JobMessage {
-    let lane = match job.priority {
-        Priority::High => Lane::High,
-        Priority::Normal => Lane::Normal,
-        Priority::Low => Lane::Low,
-    };
-    JobMessage { job: job.id, kind: job.kind.clone(), lane, correlation_id: job.correlation_id.clone() }
 }

@@ -1,4 +1,4 @@
-//! One kind's queue in memory: who waits, who takes, what is in whose hands.
+//! One queue in memory, a lane of a kind: who waits, who takes, what is in whose hands.
 //! It holds no lock and awaits nothing: its callers do. What is returned goes back to
 //! its old place, as on a quorum queue that has a delivery limit (measured).
 

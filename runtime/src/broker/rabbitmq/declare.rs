@@ -41,7 +41,7 @@ impl Declarer {
         self.link.within("declaring a queue", declare_queue(&channel, &self.topology.dead_queue())).await
     }
 
-    /// The queue of a kind, and what its messages need on their way. One at a time: a thousand publishers that find a queue
+    /// The queues of a kind, and what its messages need on their way. One at a time: a thousand publishers that find a queue
     /// missing are all served by the first declaration that began after they asked.
     pub(super) async fn kind(&self, kind: &str) -> Result<(), BrokerError> {
         let asked = Instant::now();
@@ -56,15 +56,17 @@ impl Declarer {
     }
 
     async fn kind_now(&self, kind: &str) -> Result<(), BrokerError> {
-        let queue = self.topology.job_queue(kind)?;
+        let queues = self.topology.job_queues(kind)?;
         self.base().await?;
         let (_, channel) = self.link.channel().await?;
-        self.link.within("declaring a queue", declare_queue(&channel, &queue)).await
+        for queue in &queues {
+            self.link.within("declaring a queue", declare_queue(&channel, queue)).await?;
+        }
+        Ok(())
     }
 
-    /// The state of a kind's queue, `None` if it is missing. A missing queue costs the channel.
-    pub(super) async fn depth(&self, channel: &Channel, kind: &str) -> Result<Option<Depth>, BrokerError> {
-        let name = self.topology.job_queue_name(kind)?;
+    /// The state of a queue, `None` if it is missing. A missing queue costs the channel.
+    pub(super) async fn depth(&self, channel: &Channel, name: &str) -> Result<Option<Depth>, BrokerError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asked = async {
             match channel.queue_declare(name.into(), passive, FieldTable::default()).await {

@@ -69,9 +69,10 @@ async fn look(
 ) -> Result<BrokerFacts, BrokerError> {
     let mut queues = vec![];
     for kind in kinds {
-        let queue = settings.topology.job_queue(kind)?;
-        let found = find(connection, &queue, settings.answer_within).await?;
-        queues.push(QueueFacts { kind: kind.clone(), name: queue.name, found });
+        for queue in settings.topology.job_queues(kind)? {
+            let found = find(connection, &queue, settings.answer_within).await?;
+            queues.push(QueueFacts { kind: kind.clone(), name: queue.name, found });
+        }
     }
     Ok(BrokerFacts {
         place: place(uri),

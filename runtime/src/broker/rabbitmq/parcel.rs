@@ -27,7 +27,7 @@ pub(super) struct Parcel {
 }
 
 pub(super) fn job(topology: &Topology, message: &JobMessage) -> Result<Parcel, BrokerError> {
-    topology.job_queue_name(&message.kind)?;
+    topology.job_queue_name(&message.kind, message.lane)?;
     let properties = stamped(longshore_sdk::wire::CONTENT_TYPE)
         .with_priority(topology::priority(message.lane))
         .with_type(message.kind.as_str().into());

@@ -1,4 +1,4 @@
-//! Taking deliveries of one kind, for as long as the consumer lives: subscribe, forward, and when that ends subscribe again.
+//! Taking deliveries of one lane of a kind, for as long as the consumer lives: subscribe, forward, and when that ends subscribe again.
 //! It waits for no ack and settles nothing; a delivery of a channel that died is settled into the void, for the broker has
 //! put it back already. Read `acks.rs` for the settling.
 
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A subscription that held so long was well: the next failure is a new one.
 const WELL: Duration = Duration::from_secs(10);
 
-/// The wish to consume a kind.
+/// The wish to consume a lane of a kind.
 pub(super) struct Subscription {
     pub(super) link: Link,
     pub(super) declarer: Declarer,
@@ -44,15 +44,30 @@ struct Session {
     settlements: mpsc::UnboundedSender<Settlement>,
 }
 
+/// How a subscription ended, if not by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The consumer was closed.
+    Wanted,
+    /// The server ended it: its queue is being deleted.
+    ByServer,
+    /// It followed an interruption and brought nothing.
+    Doubted,
+}
+
 impl Subscription {
     /// Until the consumer is closed.
     pub(super) async fn run(self) {
-        let mut failed = 0;
+        let (mut failed, mut doubted) = (0, false);
         while !self.closing.is_cancelled() {
             let began = Instant::now();
-            if let Err(error) = self.once().await {
-                tracing::warn!(job.kind = %self.kind, %error, "a consumer was interrupted");
+            let ended = self.once(doubted).await;
+            match &ended {
+                Ok(End::Wanted) => {}
+                Ok(end) => tracing::warn!(job.kind = %self.kind, ?end, "subscribing again"),
+                Err(error) => tracing::warn!(job.kind = %self.kind, %error, "a consumer was interrupted"),
             }
+            doubted = ended != Ok(End::Doubted);
             failed = if began.elapsed() > WELL { 1 } else { failed + 1 };
             let rest = async {
                 sleep(pause(failed, luck())).await;
@@ -65,11 +80,11 @@ impl Subscription {
         }
     }
 
-    async fn once(&self) -> Result<(), BrokerError> {
+    async fn once(&self, doubted: bool) -> Result<End, BrokerError> {
         // A consumer that is closed meanwhile needs no subscription, and a channel dropped half-way closes itself.
         match self.closing.run_until_cancelled(self.subscribe()).await {
-            Some(session) => self.forward(session?).await,
-            None => Ok(()),
+            Some(session) => self.forward(session?, doubted).await,
+            None => Ok(End::Wanted),
         }
     }
 
@@ -98,13 +113,20 @@ impl Subscription {
 
     /// Until the stream ends: by our own cancel (the acker sends it), by an error, or without a word when the server
     /// cancels. After closing it goes on to that end, so that what arrives meanwhile is dropped here and goes back.
-    async fn forward(&self, mut session: Session) -> Result<(), BrokerError> {
+    ///
+    /// One that follows an interruption may have been granted by a queue that was still on its way out: then the next queue
+    /// of that name counts it as a consumer, hands it messages, and none arrives (seen on 3.10). So it is given up once when
+    /// it brings nothing at first; with its channel goes what it was handed.
+    async fn forward(&self, mut session: Session, mut doubted: bool) -> Result<End, BrokerError> {
         loop {
             let arrived = tokio::select! {
                 biased;
                 arrived = session.deliveries.next() => arrived,
                 () = self.link.until_lost(session.generation) => return Err(unavailable("the connection was lost")),
                 () = sleep(SILENCE) => {
+                    if doubted {
+                        return Ok(End::Doubted);
+                    }
                     if self.is_forgotten().await {
                         return Err(unavailable("the queue knows of no consumer"));
                     }
@@ -112,9 +134,9 @@ impl Subscription {
                 }
             };
             let Some(arrived) = arrived else {
-                let wanted = self.closing.is_cancelled();
-                return if wanted { Ok(()) } else { Err(unavailable("the server ended the subscription")) };
+                return Ok(if self.closing.is_cancelled() { End::Wanted } else { End::ByServer });
             };
+            doubted = false;
             let delivery = parcel::delivery(arrived.map_err(unavailable)?, &self.kind, &session.settlements);
             // A consumer that is gone gives it back, and dropping it here sends it home.
             let _ = self.out.send(delivery).await;
@@ -128,7 +150,7 @@ impl Subscription {
             return false; // we cancelled it ourselves, and the stream is about to end
         }
         let Ok((_, channel)) = self.link.channel().await else { return false };
-        match self.declarer.depth(&channel, &self.kind).await {
+        match self.declarer.depth(&channel, &self.queue).await {
             Ok(depth) => depth.is_none_or(|depth| depth.consumers == 0),
             Err(_) => false, // a lost connection is noticed elsewhere
         }

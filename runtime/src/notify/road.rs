@@ -1,0 +1,15 @@
+//! A ready job as the message that carries it to a worker: its id and where it goes, for the payload that counts is the ledger's.
+//! Pure, and the only place where a priority becomes a lane.
+
+use crate::broker::{JobMessage, Lane};
+use crate::ledger::{Priority, Ready};
+
+/// The message of a ready job.
+pub fn message(ready: &Ready) -> JobMessage {
+    let lane = match ready.priority {
+        Priority::High => Lane::High,
+        Priority::Normal => Lane::Normal,
+        Priority::Low => Lane::Low,
+    };
+    JobMessage { job: ready.job, kind: ready.kind.clone(), lane, correlation_id: ready.correlation_id.clone() }
+}
