@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 pub use consumer::Consumer;
 
 /// Why the broker did not take it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum BrokerError {
     /// No connection, no confirm in time, or a refusal that may pass. Whether it was published is unknown.
     #[error("the broker does not answer: {0}")]

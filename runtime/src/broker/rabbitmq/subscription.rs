@@ -19,8 +19,10 @@ use super::parcel;
 use crate::broker::link::{Link, luck, pause, unavailable};
 use crate::broker::{BrokerError, Delivery, Settlement, topology};
 
-/// After so long without a delivery the queue is asked whether it knows us.
+/// After so long without a delivery a subscription is made anew, and after twice as long each time that brings nothing.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The longest such wait: an idle fleet must not busy its broker.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 /// A subscription that held so long was well: the next failure is a new one.
 const WELL: Duration = Duration::from_secs(10);
 
@@ -42,32 +44,25 @@ struct Session {
     generation: u64,
     deliveries: lapin::Consumer,
     settlements: mpsc::UnboundedSender<Settlement>,
+    /// Asks the acker to cancel it: the consumer was closed, or it is to be made anew.
+    closing: Arc<CancellationToken>,
 }
 
-/// How a subscription ended, if not by an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The consumer was closed.
-    Wanted,
-    /// The server ended it: its queue is being deleted.
-    ByServer,
-    /// It followed an interruption and brought nothing.
-    Doubted,
+impl Session {
+    /// Whether every delivery that came by it is settled: each holds a sender.
+    fn is_empty_handed(&self) -> bool {
+        self.settlements.strong_count() == 1
+    }
 }
 
 impl Subscription {
     /// Until the consumer is closed.
     pub(super) async fn run(self) {
-        let (mut failed, mut doubted) = (0, false);
+        let (mut failed, mut patience) = (0, SILENCE);
         while !self.closing.is_cancelled() {
             let began = Instant::now();
-            let ended = self.once(doubted).await;
-            match &ended {
-                Ok(End::Wanted) => {}
-                Ok(end) => tracing::warn!(job.kind = %self.kind, ?end, "subscribing again"),
-                Err(error) => tracing::warn!(job.kind = %self.kind, %error, "a consumer was interrupted"),
-            }
-            doubted = ended != Ok(End::Doubted);
+            let Err(error) = self.once(&mut patience).await else { continue };
+            tracing::warn!(job.kind = %self.kind, %error, "a consumer was interrupted");
             failed = if began.elapsed() > WELL { 1 } else { failed + 1 };
             let rest = async {
                 sleep(pause(failed, luck())).await;
@@ -80,11 +75,11 @@ impl Subscription {
         }
     }
 
-    async fn once(&self, doubted: bool) -> Result<End, BrokerError> {
+    async fn once(&self, patience: &mut Duration) -> Result<(), BrokerError> {
         // A consumer that is closed meanwhile needs no subscription, and a channel dropped half-way closes itself.
         match self.closing.run_until_cancelled(self.subscribe()).await {
-            Some(session) => self.forward(session?, doubted).await,
-            None => Ok(End::Wanted),
+            Some(session) => self.forward(session?, patience).await,
+            None => Ok(()),
         }
     }
 
@@ -93,15 +88,16 @@ impl Subscription {
         let (generation, channel) = self.link.channel().await?;
         let deliveries = self.link.within("subscribing", self.consume(&channel)).await?;
         let (settlements, settled) = mpsc::unbounded_channel();
+        let closing = Arc::new(self.closing.child_token());
         let acker = Acker {
             link: self.link.clone(),
             generation,
             channel: Arc::new(channel),
             consumer_tag: deliveries.tag(),
-            closing: Arc::clone(&self.closing),
+            closing: Arc::clone(&closing),
         };
         self.tasks.spawn(acker.run(settled));
-        Ok(Session { generation, deliveries, settlements })
+        Ok(Session { generation, deliveries, settlements, closing })
     }
 
     async fn consume(&self, channel: &Channel) -> lapin::Result<lapin::Consumer> {
@@ -114,45 +110,35 @@ impl Subscription {
     /// Until the stream ends: by our own cancel (the acker sends it), by an error, or without a word when the server
     /// cancels. After closing it goes on to that end, so that what arrives meanwhile is dropped here and goes back.
     ///
-    /// One that follows an interruption may have been granted by a queue that was still on its way out: then the next queue
-    /// of that name counts it as a consumer, hands it messages, and none arrives (seen on 3.10). So it is given up once when
-    /// it brings nothing at first; with its channel goes what it was handed.
-    async fn forward(&self, mut session: Session, mut doubted: bool) -> Result<End, BrokerError> {
+    /// One that is silent and empty-handed is ended and made anew. When a queue is deleted and made again at once, RabbitMQ 3.10
+    /// ends no subscription to the old one, counts it as a consumer of the new one and hands it messages that never
+    /// arrive (two times in three); closing the channel sets them free.
+    async fn forward(&self, mut session: Session, patience: &mut Duration) -> Result<(), BrokerError> {
         loop {
+            let ending = session.closing.is_cancelled();
             let arrived = tokio::select! {
                 biased;
                 arrived = session.deliveries.next() => arrived,
                 () = self.link.until_lost(session.generation) => return Err(unavailable("the connection was lost")),
-                () = sleep(SILENCE) => {
-                    if doubted {
-                        return Ok(End::Doubted);
+                () = sleep(if ending { SILENCE } else { *patience }) => {
+                    if ending {
+                        return Err(unavailable("the server does not end a subscription"));
                     }
-                    if self.is_forgotten().await {
-                        return Err(unavailable("the queue knows of no consumer"));
+                    if session.is_empty_handed() {
+                        *patience = (*patience * 2).min(LONGEST_SILENCE);
+                        session.closing.cancel();
                     }
                     continue;
                 }
             };
             let Some(arrived) = arrived else {
-                return Ok(if self.closing.is_cancelled() { End::Wanted } else { End::ByServer });
+                let wanted = session.closing.is_cancelled();
+                return if wanted { Ok(()) } else { Err(unavailable("the server ended the subscription")) };
             };
-            doubted = false;
+            *patience = SILENCE;
             let delivery = parcel::delivery(arrived.map_err(unavailable)?, &self.kind, &session.settlements);
             // A consumer that is gone gives it back, and dropping it here sends it home.
             let _ = self.out.send(delivery).await;
-        }
-    }
-
-    /// Whether the queue counts no consumer, or is not there. A subscription to a queue that is just being deleted is granted and
-    /// never ended (measured under load): another queue of that name is made, and this one would wait for ever.
-    async fn is_forgotten(&self) -> bool {
-        if self.closing.is_cancelled() {
-            return false; // we cancelled it ourselves, and the stream is about to end
-        }
-        let Ok((_, channel)) = self.link.channel().await else { return false };
-        match self.declarer.depth(&channel, &self.queue).await {
-            Ok(depth) => depth.is_none_or(|depth| depth.consumers == 0),
-            Err(_) => false, // a lost connection is noticed elsewhere
         }
     }
 }
