@@ -15,6 +15,7 @@ mod params;
 pub mod problem;
 mod range;
 mod schemas;
+mod spec;
 mod submit;
 mod view;
 
@@ -217,6 +218,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/queues", get(fleet::queues))
         .route("/v1/workers", get(fleet::workers))
+        .route("/openapi.json", get(spec::openapi))
+        .route("/docs", get(spec::docs))
         .merge(health::probes(api.probes()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

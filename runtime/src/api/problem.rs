@@ -49,6 +49,40 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Malformed,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooSlow,
+        Self::AlreadyFinished,
+        Self::NotADeadLetter,
+        Self::KeyReused,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::RangeNotSatisfiable,
+        Self::Invalid,
+        Self::InvalidPayload,
+        Self::UnknownKind,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// The status it is answered with.
+    pub const fn status(self) -> StatusCode {
+        self.table().0
+    }
+
+    /// Its stable type.
+    pub const fn word(self) -> &'static str {
+        self.table().1
+    }
+
+    /// What it means.
+    pub const fn title(self) -> &'static str {
+        self.table().2
+    }
+
     const fn table(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
@@ -234,24 +268,6 @@ impl IntoResponse for Refusal {
 mod tests {
     use super::*;
 
-    const FAULTS: [Fault; 15] = [
-        Fault::Malformed,
-        Fault::NotFound,
-        Fault::MethodNotAllowed,
-        Fault::TooSlow,
-        Fault::AlreadyFinished,
-        Fault::NotADeadLetter,
-        Fault::KeyReused,
-        Fault::TooLarge,
-        Fault::UnsupportedMediaType,
-        Fault::RangeNotSatisfiable,
-        Fault::Invalid,
-        Fault::InvalidPayload,
-        Fault::UnknownKind,
-        Fault::Internal,
-        Fault::Unavailable,
-    ];
-
     async fn body(answer: Response) -> Problem {
         let bytes = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
         serde_json::from_slice(&bytes).unwrap()
@@ -260,7 +276,7 @@ mod tests {
     #[test]
     fn every_fault_is_an_error_with_a_published_type_of_its_own() {
         let mut words = Vec::new();
-        for fault in FAULTS {
+        for fault in Fault::ALL {
             let (status, word, _) = fault.table();
             assert!(status.is_client_error() || status.is_server_error(), "{fault:?}");
             assert!(problem::ALL.contains(&word), "{word}");
@@ -268,7 +284,7 @@ mod tests {
         }
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), FAULTS.len());
+        assert_eq!(words.len(), Fault::ALL.len());
     }
 
     #[tokio::test]
