@@ -17,16 +17,20 @@ use longshore_tests::rabbitmq::RabbitMq;
 /// Jobs of one round, rounds of one prefetch.
 const JOBS: usize = 30_000;
 const ROUNDS: usize = 3;
+/// Calls of one round, a multiple of the callers.
+const CALLS: usize = 6_400;
 const PREFETCHES: [u16; 2] = [1000, 100];
 
 fn main() -> Result<()> {
     // `cargo bench` passes flags of its own harness; there is nothing to choose here.
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
+        println!("{}", place()?);
         println!("durable no-op drain, {JOBS} jobs a round, medians of {ROUNDS} alternating rounds");
         for prefetch in PREFETCHES {
             compare(prefetch).await?;
         }
+        submits().await?;
         latency().await
     })
 }
@@ -48,13 +52,57 @@ async fn compare(prefetch: u16) -> Result<()> {
     Ok(())
 }
 
+async fn submits() -> Result<()> {
+    let (broker, database) = (RabbitMq::shared().await?, Postgres::shared().await?);
+    let (mut theirs, mut ours) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let (idle, submits) = noop::calls(&broker.vhost().await?, &database.database().await?, CALLS).await?;
+        theirs.push(idle);
+        ours.push(submits);
+    }
+    let (theirs, ours) = (median(theirs).as_secs_f64(), median(ours).as_secs_f64());
+    println!(
+        "POST /v1/jobs by {} callers at once: {:.1} k/s, a call that does nothing {:.1} k/s, ratio {:.2}",
+        noop::CLIENTS,
+        CALLS as f64 / ours / 1e3,
+        CALLS as f64 / theirs / 1e3,
+        theirs / ours
+    );
+    Ok(())
+}
+
 async fn latency() -> Result<()> {
     let (broker, database) = (RabbitMq::shared().await?, Postgres::shared().await?);
     let mut waits = noop::waits(&broker.vhost().await?, &database.database().await?, 300).await?;
     waits.sort_unstable();
     let at = |share: usize| waits[(waits.len() - 1) * share / 100].as_secs_f64() * 1e3;
-    println!("idle, submit to the executor's first line: p50 {:.1} ms, p99 {:.1} ms", at(50), at(99));
+    println!("idle, POST over HTTP to the executor's first line: p50 {:.1} ms, p99 {:.1} ms", at(50), at(99));
     Ok(())
+}
+
+/// What was measured, on what, and when.
+fn place() -> Result<String> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or_default()
+        .trim_start_matches([' ', '\t', ':']);
+    let cores = std::thread::available_parallelism()?;
+    let versions = [
+        first_line("rustc", &["--version"]),
+        first_line("dpkg-query", &["-W", "-f", "RabbitMQ ${Version}", "rabbitmq-server"]),
+        first_line("dpkg-query", &["-W", "-f", "PostgreSQL ${Version}", "postgresql"]),
+        format!("commit {}", first_line("git", &["rev-parse", "--short", "HEAD"])),
+        first_line("date", &["-u", "+%Y-%m-%d"]),
+    ];
+    Ok(format!("{cores} cores of {cpu}; {}", versions.join("; ")))
+}
+
+fn first_line(program: &str, args: &[&str]) -> String {
+    let told = std::process::Command::new(program).args(args).output();
+    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned());
+    told.ok().filter(|line| !line.is_empty()).unwrap_or_else(|| format!("{program} unknown"))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -16,11 +16,14 @@ use longshore_runtime::worker::registry::Registry;
 use longshore_runtime::worker::{self, Setup, WorkerSettings};
 use longshore_sdk::prelude::*;
 use longshore_sdk::{JobId, erase};
+use longshore_tests::longshore::Longshore;
 use longshore_tests::until::until;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 const KIND: &str = "bench.noop";
+/// Callers at once.
+pub(crate) const CLIENTS: usize = 64;
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Noop {
@@ -125,21 +128,50 @@ pub(crate) async fn drain(amqp: &str, database: &str, count: usize, prefetch: u1
     Ok(took)
 }
 
-/// From the submit to the executor's first line, one job at a time on an idle worker.
+/// From the `POST` to the executor's first line, one job at a time on an idle worker behind an API in a process of its own.
 pub(crate) async fn waits(amqp: &str, database: &str, count: usize) -> Result<Vec<Duration>> {
     let mut world = World::new(amqp, database, 4).await?;
     let (stop, setup) = (Stop::new(), world.setup.take().expect("taken once"));
     stop.spawn("worker", worker::run(setup, stop.clone()));
+    let api = Longshore::api(database, amqp)?.start().await?;
+    let http = api.http()?;
     let mut waits = vec![];
     for _ in 0..count {
-        let submitted = Instant::now();
-        world.submit(1).await?;
+        let posted = Instant::now();
+        http.post("/v1/jobs", &request()).await?.expect(202)?;
         let began = world.began.recv().await.expect("the executor lives");
-        waits.push(began.duration_since(submitted));
+        waits.push(began.duration_since(posted));
     }
     stop.ask();
     stop.finished(Duration::from_secs(20)).await;
     Ok(waits)
+}
+
+/// How long `count` calls take, by `CLIENTS` callers at once: submits, each in the ledger and confirmed by the broker before its
+/// answer, and beside them calls of the same server that do nothing.
+pub(crate) async fn calls(amqp: &str, database: &str, count: usize) -> Result<(Duration, Duration)> {
+    let _world = World::new(amqp, database, 1).await?; // enters the kind; its worker is never started
+    let api = Longshore::api(database, amqp)?.start().await?;
+    let (http, request) = (api.http()?, request());
+    let idle = all(count, async || http.get("/healthz").await?.expect(200).map(drop)).await?;
+    let submits = all(count, async || http.post("/v1/jobs", &request).await?.expect(202).map(drop)).await?;
+    Ok((idle, submits))
+}
+
+async fn all(count: usize, call: impl AsyncFn() -> Result<()>) -> Result<Duration> {
+    let started = Instant::now();
+    let caller = async || {
+        for _ in 0..count / CLIENTS {
+            call().await?;
+        }
+        anyhow::Ok(())
+    };
+    try_join_all((0..CLIENTS).map(|_| caller())).await?;
+    Ok(started.elapsed())
+}
+
+fn request() -> serde_json::Value {
+    serde_json::json!({"kind": KIND, "payload": {"padding": "x".repeat(180)}})
 }
 
 fn job(id: JobId) -> NewJob {

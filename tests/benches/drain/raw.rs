@@ -29,21 +29,17 @@ pub(crate) async fn drain(url: &str, count: usize, prefetch: u16) -> Result<Dura
     let options = BasicConsumeOptions::default();
     let mut consumer = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default()).await?;
     let (acks, mut to_ack) = tokio::sync::mpsc::unbounded_channel::<lapin::message::Delivery>();
-    let acker = async {
-        let mut acked = 0;
-        while acked < count {
-            to_ack.recv().await.context("the consumer ended")?.ack(BasicAckOptions::default()).await?;
-            acked += 1;
-        }
-        anyhow::Ok(())
-    };
-    let taker = async {
+    // A task of its own, that the taking need not wait for a single ack: the fastest of the loops that were tried.
+    let acker = tokio::spawn(async move {
         for _ in 0..count {
-            acks.send(consumer.next().await.context("the stream ended")??)?;
+            to_ack.recv().await.context("the consumer ended")?.ack(BasicAckOptions::default()).await?;
         }
         anyhow::Ok(())
-    };
-    tokio::try_join!(acker, taker)?;
+    });
+    for _ in 0..count {
+        acks.send(consumer.next().await.context("the stream ended")??)?;
+    }
+    acker.await??;
     Ok(started.elapsed())
 }
 
