@@ -11,5 +11,6 @@ mod journeys;
 mod logs;
 mod media;
 mod metrics;
+mod peers;
 mod tidy;
 mod world;
