@@ -92,7 +92,7 @@ fn place() -> Result<String> {
     let versions = [
         first_line("rustc", &["--version"]),
         first_line("dpkg-query", &["-W", "-f", "RabbitMQ ${Version}", "rabbitmq-server"]),
-        first_line("dpkg-query", &["-W", "-f", "PostgreSQL ${Version}", "postgresql"]),
+        first_line("sh", &["-c", "/usr/lib/postgresql/*/bin/postgres --version"]),
         format!("commit {}", first_line("git", &["rev-parse", "--short", "HEAD"])),
         first_line("date", &["-u", "+%Y-%m-%d"]),
     ];

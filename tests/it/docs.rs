@@ -5,6 +5,7 @@
 
 mod code;
 mod commands;
+mod figures;
 mod names;
 mod page;
 mod places;

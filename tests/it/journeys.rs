@@ -5,6 +5,7 @@ mod callers;
 mod endings;
 mod executors;
 mod faults;
+mod handover;
 mod hostile;
 mod hostile_callers;
 

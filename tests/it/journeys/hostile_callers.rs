@@ -1,9 +1,12 @@
-//! Callers that harm by how they call: half a request, half a body, one too many. Each has its limit, and a caller who behaves
+//! Callers that harm by how they call: half a request, half a body, ten thousand at once. Each has its limit, and a caller who behaves
 //! is served meanwhile. Everything runs in one process here; the listener's own stories are beside its code.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use longshore_tests::procfs;
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::until::until;
 use serde_json::json;
@@ -12,6 +15,9 @@ use tokio::net::TcpStream;
 
 /// So many callers hold a connection and never come to the point.
 const SLOW: usize = 200;
+const POLLS: usize = 10_000;
+/// What a server of ten thousand connections may take: some 30 KiB for each and what it takes anyhow, unoptimised.
+const MEMORY_KIB: u64 = 800 << 10;
 
 async fn connect(stage: &Stage) -> Result<TcpStream> {
     Ok(TcpStream::connect(stage.worker().address()).await?)
@@ -59,6 +65,56 @@ async fn callers_who_never_come_to_the_point_are_let_go_and_the_others_are_serve
     }
     let listed = stage.http.get("/v1/jobs").await?.expect(200)?.json()?;
     ensure!(listed["jobs"].as_array().map(Vec::len) == Some(1), "half a request became a job: {listed}");
+    Ok(())
+}
+
+/// Files that this process and its child may each have open.
+fn room_for_polls() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.is_none_or(|most| most >= POLLS as u64 + 1_000);
+    ensure!(enough, "this machine allows {:?} open files a process: `ulimit -Hn`", limit.maximum);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
+}
+
+/// Asks on a connection of its own and reads the status line's code and the body.
+async fn poll(stream: &mut TcpStream, path: &str) -> Result<(String, String)> {
+    let ask = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await?;
+    let said = String::from_utf8(said)?;
+    let status = said.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    Ok((status, said.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_polls_at_once_are_each_answered_in_bounded_memory() -> Result<()> {
+    room_for_polls()?;
+    // The first to connect waits for the last before it asks.
+    let limits = [("LONGSHORE_API_MAX_CONNECTIONS", "10100"), ("LONGSHORE_API_HEADER_TIMEOUT", "90")];
+    let stage = Stage::embedded_with(&limits).await?;
+    let id = stage.submit("trial.work", json!({"log": stage.note_file(), "work_ms": 500})).await?;
+    stage.settled(&id).await?;
+    let mut streams = vec![];
+    for _ in 0..POLLS {
+        streams.push(connect(&stage).await?);
+    }
+    // All are connected before the first asks.
+    let path = format!("/v1/jobs/{id}");
+    let mut polls: FuturesUnordered<_> = streams.iter_mut().map(|stream| poll(stream, &path)).collect();
+    let mut answered = 0;
+    while let Some(answer) = tokio::time::timeout(PATIENCE, polls.next()).await.context("a poll hangs")? {
+        let (status, body) = answer?;
+        ensure!(status == "200" && body.contains(r#""state":"completed""#), "{status}: {body}");
+        answered += 1;
+    }
+    ensure!(answered == POLLS, "{answered}");
+    let peak = procfs::peak_kib(stage.worker().process().pid()).context("the server runs")?;
+    ensure!(peak < MEMORY_KIB, "{peak} KiB at the peak");
+    let next = stage.settled(&stage.submit("trial.work", json!({})).await?).await?;
+    ensure!(next["state"] == "completed", "{next}");
     Ok(())
 }
 

@@ -1,0 +1,145 @@
+//! A drain in the middle of long work: it moves to another worker at once, costs no attempt, and next to nothing of the work is done
+//! twice. The output is held against that of a run which nobody disturbed.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use longshore_tests::media;
+use longshore_tests::postgres::Postgres;
+use longshore_tests::process::run;
+use longshore_tests::rabbitmq::RabbitMq;
+use longshore_tests::stage::{PATIENCE, Stage};
+use serde_json::{Value, json};
+
+const ROLLS: usize = 10;
+/// How long the video is.
+const SECONDS: u32 = 180;
+/// What all attempts together may encode, beside one run that nobody disturbs.
+const MOST_WORK: f64 = 1.15;
+/// From one attempt's end to the next one's start, on a busy machine.
+const SOON_SECONDS: f64 = 10.0;
+
+/// An ffmpeg that counts: it writes a line to a file of `dir` for each frame it encodes.
+fn counting_ffmpeg(dir: &Path) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let program = dir.join("counting-ffmpeg");
+    let counted = dir.join("counted");
+    std::fs::create_dir(&counted)?;
+    let script = format!("#!/bin/sh\nexec ffmpeg -vstats_file '{}'/$$ \"$@\"\n", counted.display());
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
+    Ok(program.to_string_lossy().into_owned())
+}
+
+/// The frames encoded since the last look.
+fn encoded(dir: &Path) -> Result<usize> {
+    let mut frames = 0;
+    for entry in std::fs::read_dir(dir.join("counted"))? {
+        let path = entry?.path();
+        frames += std::fs::read_to_string(&path)?.lines().filter(|line| line.contains("frame=")).count();
+        std::fs::remove_file(path)?;
+    }
+    Ok(frames)
+}
+
+/// The video's frames with their times, the first the first.
+async fn frames(file: &Path) -> Result<Vec<String>> {
+    let mut command = std::process::Command::new("ffprobe");
+    command
+        .args(["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"])
+        .arg(file);
+    Ok(run("ffprobe", command, PATIENCE).await?.lines().map(|line| line.trim_matches(',').to_owned()).collect())
+}
+
+/// The length of each track.
+async fn lengths(file: &Path) -> Result<Value> {
+    let mut command = std::process::Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", "stream=codec_name,start_time,duration", "-of", "json"]).arg(file);
+    let said: Value = serde_json::from_str(&run("ffprobe", command, PATIENCE).await?)?;
+    Ok(said["streams"].clone())
+}
+
+/// How alike two videos look, from 0 to 1.
+async fn ssim(one: &Path, other: &Path) -> Result<f64> {
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "ffmpeg -nostdin -hide_banner -i \"$0\" -i \"$1\" -lavfi ssim -f null - 2>&1"])
+        .arg(one)
+        .arg(other);
+    let said = run("ssim", command, PATIENCE).await?;
+    let (_, all) = said.rsplit_once("All:").context("no SSIM")?;
+    Ok(all.split_whitespace().next().context("no SSIM")?.parse()?)
+}
+
+fn fraction(job: &Value) -> f64 {
+    job["progress"]["fraction"].as_f64().unwrap_or(0.0)
+}
+
+/// Drains the worker that runs the job and starts another, ten times over.
+async fn roll(stage: &mut Stage, id: &str) -> Result<()> {
+    let mut reached = 0.0;
+    for attempt in 1..=ROLLS {
+        let further = |job: &Value| {
+            job["attempt"] == attempt && job["state"] == "running" && fraction(job) > reached + 0.01
+                || job["state"] == "completed"
+        };
+        let job = stage.when(id, "to get on", further).await?;
+        ensure!(job["state"] == "running", "it was done before all workers were rolled: {job}");
+        ensure!(fraction(&job) >= reached, "it seems to go back from {reached}: {job}");
+        reached = fraction(&job);
+        ensure!(stage.drain_worker().await? == 0);
+        stage.start_worker().await?;
+    }
+    Ok(())
+}
+
+fn moved_at_once(job: &Value) -> Result<()> {
+    let attempts = job["attempts"].as_array().context("no attempts")?;
+    ensure!(attempts.len() == ROLLS + 1 && job["charged"] == 0, "{job}");
+    let at = |attempt: &Value, what: &str| -> Result<jiff::Timestamp> {
+        Ok(attempt[what].as_str().context("no time")?.parse()?)
+    };
+    for pair in attempts.windows(2) {
+        ensure!(pair[0]["outcome"] == "yielded", "{job}");
+        let waited = at(&pair[1], "started_at")?.duration_since(at(&pair[0], "finished_at")?).as_secs_f64();
+        ensure!(waited < SOON_SECONDS, "{waited} s between two attempts: {job}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transcode_outlives_ten_rolls_of_all_workers_and_hardly_a_frame_is_encoded_twice() -> Result<()> {
+    let (broker, database) = (RabbitMq::shared().await?.vhost().await?, Postgres::shared().await?.database().await?);
+    let mut stage = Stage::on_with(&database, &broker, |launch, dir| {
+        let launch = launch.env("LONGSHORE_TRANSCODE_FFMPEG", &counting_ffmpeg(dir)?);
+        // On one thread, so that the machine is not faster than ten rolls.
+        Ok(launch.env("LONGSHORE_TRANSCODE_SEGMENT_SECONDS", "2").env("LONGSHORE_TRANSCODE_THREADS", "1"))
+    })
+    .await?;
+    let clip = media::clip(stage.dir.path(), SECONDS, (1280, 720)).await?;
+    let payload = json!({"source": {"file": stage.upload(&clip).await?}, "video": {"preset": "h264_720p"}});
+
+    let clean = stage.submit("media.transcode", payload.clone()).await?;
+    let job = stage.settled(&clean).await?;
+    ensure!(job["state"] == "completed", "{job}");
+    let clean_work = encoded(stage.dir.path())?;
+    ensure!(clean_work == SECONDS as usize * 25, "{clean_work} frames: the count cannot be trusted");
+
+    let rolled = stage.submit("media.transcode", payload).await?;
+    roll(&mut stage, &rolled).await?;
+    let job = stage.settled(&rolled).await?;
+    ensure!(job["state"] == "completed", "{job}");
+    moved_at_once(&job)?;
+    let work = encoded(stage.dir.path())? as f64 / clean_work as f64;
+    ensure!((1.0..=MOST_WORK).contains(&work), "{work} times the work");
+
+    let (clean, rolled) = (stage.download(&clean, "video.mp4").await?, stage.download(&rolled, "video.mp4").await?);
+    ensure!(frames(&clean).await? == frames(&rolled).await?, "the frames lie elsewhere on the timeline");
+    ensure!(lengths(&clean).await? == lengths(&rolled).await?, "picture and sound are not as long as they were");
+    let alike = ssim(&clean, &rolled).await?;
+    ensure!(alike > 0.98, "SSIM {alike}");
+    let left = stage.dir.path().join("data/storage/kept");
+    let left = std::fs::read_dir(&left).map(|jobs| jobs.count()).unwrap_or(0);
+    ensure!(left == 0, "{left} jobs left their segments behind");
+    Ok(())
+}
