@@ -1,6 +1,7 @@
-//! The agents that keep jobs moving: relay, rescuer, reconciler, surveyor. One process at a time has the role; two at once do no harm, for
+//! The agents that keep jobs moving: relay, rescuer, reconciler, surveyor, auditor. One process at a time has the role; two at once do no harm, for
 //! every mark is conditional. They run no job. Each is a loop of its own below.
 
+pub mod auditor;
 pub mod reconciler;
 pub mod relay;
 pub mod rescuer;
@@ -29,6 +30,8 @@ pub struct Agents {
     pub lease: Duration,
     /// Crashes alone after which a job is poison.
     pub crash_limit: u32,
+    /// How often the auditor looks, and at how much.
+    pub audit: auditor::AuditPace,
     /// The broker keeps nothing across our restarts, and no other process has a lease: rescue and publish at once.
     pub alone: bool,
     /// Rung by this process when something may be due.
@@ -48,7 +51,8 @@ impl Agents {
         stop.spawn("relay", relay::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("rescuer", rescuer::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("reconciler", reconciler::run(self.clone(), leading.clone(), stop.clone()));
-        stop.spawn("surveyor", surveyor::run(self, leading, stop.clone()));
+        stop.spawn("surveyor", surveyor::run(self.clone(), leading.clone(), stop.clone()));
+        stop.spawn("auditor", auditor::run(self, leading, stop.clone()));
     }
 
     async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::agents::Agents;
+use crate::agents::auditor::AuditPace;
 use crate::api::health::{self, Probes};
 use crate::api::{self, Api};
 use crate::broker::Broker;
@@ -217,6 +218,7 @@ impl Base {
             holder: if self.alone { Uuid::nil() } else { Uuid::now_v7() },
             lease: config.worker.limits.lease,
             crash_limit: config.agents.crash_limit,
+            audit: AuditPace { interval: config.agents.audit_interval, jobs: config.agents.audit_jobs },
             alone: self.alone,
             hints: Arc::clone(&self.hints),
         };
@@ -288,7 +290,7 @@ impl Base {
 /// How long the loops may take to notice the end.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
+pub(crate) fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
     let url =
         config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
     Ok(Postgres::connect(url, connections)?)

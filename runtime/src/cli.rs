@@ -17,6 +17,7 @@ mod show;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -70,6 +71,8 @@ enum Command {
     Config(settings::Config),
     /// Say what is wrong with this machine, broker and database, and what to change
     Doctor(doctor::Doctor),
+    /// Look whether the ledger holds anything that must never be: of a live system, changing nothing
+    Verify(verify::Verify),
     /// Write a script that completes commands in a shell
     Completions(completions::Completions),
     /// A tour in under a minute: real inputs, a worker killed in mid-job, every output checked
@@ -148,6 +151,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Queues(queues) => server::block_on(queues.run()),
         Command::Workers(workers) => server::block_on(workers.run()),
         Command::Doctor(doctor) => doctor.run(executors),
+        Command::Verify(verify) => verify.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::Demo(demo) => server::block_on(demo.run()),

@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use longshore_executors::csv_import::Limits as CsvImportLimits;
 use longshore_executors::resize::Limits as ResizeSettings;
@@ -99,6 +100,11 @@ pub struct WorkerConfig {
 pub struct AgentsConfig {
     /// Crashes alone after which a job is poison.
     pub crash_limit: u32,
+    /// How often the auditor looks at the ledger.
+    #[serde(with = "longshore_sdk::executor::seconds")]
+    pub audit_interval: Duration,
+    /// At most so many jobs at a time.
+    pub audit_jobs: usize,
 }
 
 /// Where imports write and what one may take.
@@ -163,7 +169,7 @@ impl Default for Config {
             database: DatabaseConfig { url: None, connections: 8 },
             broker: BrokerConfig { urls: Vec::new(), prefix: "longshore".into() },
             worker: WorkerConfig::default(),
-            agents: AgentsConfig { crash_limit: 3 },
+            agents: AgentsConfig { crash_limit: 3, audit_interval: Duration::from_secs(60), audit_jobs: 5_000 },
             storage: StorageSettings::default(),
             api: ApiSettings::default(),
             resize: ResizeSettings::default(),

@@ -2,6 +2,7 @@
 //! It doesn't know brokers, executors or HTTP. The types are in [`rows`]; [`batch`] gathers the hot calls; [`postgres`] and
 //! [`sqlite`] implement it and pass one contract suite.
 
+pub mod audit;
 pub mod batch;
 pub mod facts;
 pub mod postgres;
@@ -17,6 +18,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::metrics;
+pub use audit::{AuditPage, AuditPatience, Check, Violation};
 pub use facts::DatabaseFacts;
 pub use rows::*;
 
@@ -110,6 +112,9 @@ pub trait Ledger: Send + Sync + 'static {
     async fn census(&self) -> Answer<Vec<Census>>;
     /// How many dead letters each kind has; kinds with none are left out. A scan of the table: for people, not for loops.
     async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>>;
+
+    /// Looks at so many jobs after this one, in the order of their ids, for what must never be. Costs what the page costs.
+    async fn audit(&self, after: Option<JobId>, limit: usize, patience: AuditPatience) -> Answer<AuditPage>;
 
     // Workers and their leases.
 

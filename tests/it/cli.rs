@@ -8,6 +8,7 @@ mod fleet;
 mod jobs;
 mod servers;
 mod usage;
+mod verify;
 
 use std::process::Stdio;
 use std::time::Duration;

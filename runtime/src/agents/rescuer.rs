@@ -14,6 +14,8 @@ use crate::stop::Stop;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Running jobs without any lease row are looked for by a scan.
 const ORPHANS_EVERY: Duration = Duration::from_secs(60);
+/// From the end of a lease to the rescue, at the latest, while everything is well.
+pub(super) const SLOWEST: Duration = Duration::from_secs(65);
 
 pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
     let mut quiet_until = Instant::now() + if agents.alone { Duration::ZERO } else { agents.lease };

@@ -102,6 +102,18 @@ pub(super) struct ServerFlags {
     work: Work,
 }
 
+/// Where a ledger is.
+#[derive(Debug, Args)]
+pub(super) struct LedgerFlags {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    database: Database,
+    /// Where `dev` keeps its own, when no database is named [env: LONGSHORE_DATA_DIR] [default: .longshore]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
 /// `longshore all`
 #[derive(Debug, Args)]
 pub(super) struct All {
@@ -180,6 +192,14 @@ impl ServerFlags {
     pub(super) fn sources(&self) -> Sources {
         let Self { common, place, database, amqp, work } = self;
         common.sources([place.flags(), database.flags(), amqp.flags(), work.flags()].concat())
+    }
+}
+
+impl LedgerFlags {
+    pub(super) fn load(&self) -> Result<Config, Ending> {
+        let data_dir = self.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        let place = flag("data_dir", "--data-dir", data_dir);
+        self.common.load(self.database.flags().into_iter().chain(place).collect())
     }
 }
 

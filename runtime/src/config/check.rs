@@ -17,6 +17,8 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     let rules = [
         (config.database.connections == 0, "must be at least 1"),
         (config.agents.crash_limit == 0, "must be at least 1"),
+        (config.agents.audit_interval < SECOND, "must be at least 1 second: it is a scan"),
+        (config.agents.audit_jobs == 0, "must be at least 1"),
         (config.worker.limits.lease < SECOND, "must be at least 1 second: a shorter lease is lost to a busy machine"),
         (config.worker.limits.prefetch_extra > 65_535, "must be at most 65535, for RabbitMQ takes no more"),
         (!prefix_is_valid(&config.broker.prefix), "must have 1 to 64 letters, digits, dots, dashes or underscores"),

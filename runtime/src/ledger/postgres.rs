@@ -2,6 +2,7 @@
 //! [`round`] (claim and record), [`jobs`] (submit, look, cancel), [`road`] (relay and reconciler), [`leases`], [`registry`].
 //! It makes no decision that `job` could make; what it must hold is the contract suite.
 
+mod audit;
 mod facts;
 mod jobs;
 mod leases;
@@ -26,8 +27,9 @@ use tokio_postgres::{NoTls, Row};
 use uuid::Uuid;
 
 use super::{
-    Answer, Attempt, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter, Job, Kind, Ledger,
-    LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
+    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard,
+    WorkerRow,
 };
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
@@ -205,6 +207,10 @@ impl Ledger for Postgres {
 
     async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>> {
         self.count_dead().await
+    }
+
+    async fn audit(&self, after: Option<JobId>, limit: usize, patience: AuditPatience) -> Answer<AuditPage> {
+        self.audit_page(after, limit, patience).await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

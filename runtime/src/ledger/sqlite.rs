@@ -2,6 +2,7 @@
 //! machine's clock, which is this ledger's. It makes no decision twice: [`round`] and [`leaving`] decide, by what `job` says;
 //! [`jobs`], [`road`], [`leases`] and [`registry`] hold the rest, [`schema`] opens the file.
 
+mod audit;
 mod columns;
 mod jobs;
 mod lane;
@@ -29,8 +30,9 @@ use uuid::Uuid;
 
 use self::lane::Lane;
 use super::{
-    Answer, Attempt, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter, Job, Kind, Ledger,
-    LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard, WorkerRow,
+    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
+    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard,
+    WorkerRow,
 };
 
 /// Threads that read beside the writer: one for a long listing, one for everybody else.
@@ -226,6 +228,10 @@ impl Ledger for Sqlite {
 
     async fn count_dead_letters(&self) -> Answer<Vec<(String, u64)>> {
         self.read(|db, _| road::count_dead(db)).await
+    }
+
+    async fn audit(&self, after: Option<JobId>, limit: usize, patience: AuditPatience) -> Answer<AuditPage> {
+        self.read(move |db, now| audit::page(db, now, after, limit, patience)).await
     }
 
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {

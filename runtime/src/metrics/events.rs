@@ -9,7 +9,7 @@ use super::labels::{self, DEATH_CAUSES, OUTCOMES, RESULTS, RETRY_CAUSES, STATUS_
 use super::series::Metrics;
 use super::table::Name;
 use crate::job::state::State;
-use crate::ledger::{Census, Ended, LedgerError, Pool, Rescued};
+use crate::ledger::{Census, Check, Ended, LedgerError, Pool, Rescued};
 
 /// An attempt that was recorded.
 #[derive(Debug, Clone, Copy)]
@@ -196,6 +196,15 @@ impl Metrics {
             self.demand(&kind, 0, None);
         }
         self.set(Name::QueueStats, 0.0);
+    }
+
+    /// What the auditor knows of, for each check.
+    pub fn audited(&self, violations: &[usize; Check::ALL.len()]) {
+        for (place, count) in violations.iter().enumerate() {
+            if let Some(gauge) = self.gauge_at(Name::AuditViolations, place) {
+                gauge.set(number(*count as u64));
+            }
+        }
     }
 
     fn set(&self, name: Name, value: f64) {

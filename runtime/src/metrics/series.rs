@@ -83,8 +83,13 @@ impl Metrics {
 
     /// The gauge, where there is one.
     pub(super) fn gauge(&self, name: Name) -> Option<&Gauge> {
+        self.gauge_at(name, 0)
+    }
+
+    /// The gauge of this place among its labels.
+    pub(super) fn gauge_at(&self, name: Name, place: usize) -> Option<&Gauge> {
         match &self.families[name as usize] {
-            Family::Gauges(gauges) => gauges.first(),
+            Family::Gauges(gauges) => gauges.get(place),
             Family::Counters(_) | Family::Histograms(_) => None,
         }
     }

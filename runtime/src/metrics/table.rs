@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::labels::{self, Role};
+use crate::ledger::Check;
 
 /// What a metric does, with a histogram's upper bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,6 +146,8 @@ table! {
         "Jobs that wait and could run now, and jobs that run: what workers are needed for.";
     QueueStats "longshore_queue_stats_timestamp_seconds" Gauge, "seconds", None, Agents,
         "When this process last took the queue statistics, by its clock; 0 while another process leads.";
+    AuditViolations "longshore_audit_violations" Gauge, "violations", One("check", &Check::WORDS), Agents,
+        "Violations of what must always be true in the ledger, by check; `longshore verify` names the jobs. 0 unless this process leads.";
     BuildInfo "longshore_build_info" Gauge, "1", One("version", &[env!("CARGO_PKG_VERSION")]), Agents,
         "1, with the version that runs.";
 }

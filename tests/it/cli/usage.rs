@@ -105,6 +105,7 @@ async fn help_and_version_are_answers() -> Result<()> {
         "doctor",
         "all",
         "demo",
+        "verify",
     ] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", help.out);
     }

@@ -3,6 +3,7 @@
 //! Each story gets an empty ledger of its own. It looks only through the trait; SQL has no place here. The stories lie in the
 //! rooms below; `steps` holds what they have in common.
 
+mod audit;
 mod cancel;
 mod claim;
 mod idempotency;
@@ -146,6 +147,12 @@ stories! {
         an_attempt_that_was_lost_records_nothing
         a_running_job_without_a_worker_is_found_by_the_long_scan_alone
         two_rescuers_lose_an_attempt_once
+    }
+    audit {
+        jobs_that_went_every_way_break_no_rule
+        a_running_job_whose_lease_ran_out_is_found_until_it_is_rescued
+        an_announcement_owed_for_too_long_is_found
+        pages_lead_through_all_jobs_once
     }
     registry {
         a_kind_registered_again_is_replaced
