@@ -31,6 +31,8 @@ pub(super) struct PictureTrack {
     /// As shown: square pixels, upright.
     pub(super) size: (u32, u32),
     pub(super) fps: Option<f64>,
+    /// When its first frame is shown, on the file's own timeline.
+    pub(super) start: Option<f64>,
     pub(super) duration: Option<f64>,
 }
 
@@ -119,6 +121,7 @@ struct Stream {
     avg_frame_rate: Option<String>,
     sample_rate: Option<String>,
     channels: u32,
+    start_time: Option<String>,
     duration: Option<String>,
     tags: Tags,
     disposition: Disposition,
@@ -137,6 +140,7 @@ impl Default for Stream {
             avg_frame_rate: None,
             sample_rate: None,
             channels: 0,
+            start_time: None,
             duration: None,
             tags: Tags::default(),
             disposition: Disposition::default(),
@@ -171,6 +175,7 @@ impl Stream {
             codec: self.codec_name.clone(),
             size: shown((self.width, self.height), fraction(self.sample_aspect_ratio.as_deref(), ':'), rotation),
             fps: fraction(self.avg_frame_rate.as_deref(), '/'),
+            start: self.start_time.as_deref().and_then(|start| start.parse().ok()),
             duration: self.duration(),
         }
     }

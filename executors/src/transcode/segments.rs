@@ -162,8 +162,13 @@ impl Collector<'_, '_> {
         self.encode.ffmpeg.context.save_checkpoint(self.done).await
     }
 
-    /// ffmpeg's list says zero for its first segment, wherever that starts.
+    /// ffmpeg's list says zero for its first segment, wherever that starts. The segment itself says it, but for the very first:
+    /// NUT knows no time below zero, which x264's reordering needs, and so that one alone is shifted by a frame or two.
     async fn first_start(&self) -> Result<f64> {
+        if self.first == 0 {
+            let (picture, whole) = (self.encode.picture.start, self.encode.source.start);
+            return Ok((picture.unwrap_or(0.0) - whole.unwrap_or(0.0)).max(0.0));
+        }
         let made = place(&self.encode.ffmpeg.scratch, self.first);
         let probed = self.encode.ffmpeg.probe(Container::Nut, &made).await?;
         Ok(probed.start.unwrap_or_else(|| self.done.end()))

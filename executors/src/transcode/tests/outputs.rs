@@ -163,3 +163,43 @@ async fn ffmpeg_is_found_when_it_is_there() {
     let other = TranscodeSettings { ffmpeg: "/bin/false".into(), ..TranscodeSettings::default() };
     assert_eq!(Transcoder::available(&other).await, None);
 }
+
+/// Each frame's time, of a finished file's pictures.
+fn frame_times(file: &Path) -> Vec<String> {
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe.args([
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-show_entries",
+        "frame=pts_time",
+        "-of",
+        "default=nk=1:nw=1",
+    ]);
+    let said = String::from_utf8(ffprobe.arg(file).output().unwrap().stdout).unwrap();
+    said.lines().filter(|line| line.parse::<f64>().is_ok()).map(str::to_owned).collect()
+}
+
+/// Frames that reorder are what shifts a first segment; a picture that starts late must stay late.
+#[tokio::test]
+async fn a_video_in_segments_has_each_frame_at_the_time_it_has_in_one_piece() {
+    for late in ["", "-itsoffset 0.4 "] {
+        let mut world = World::new();
+        let pictures = format!("{late}-f lavfi -i testsrc2=size=320x180:rate=25");
+        let codecs = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac";
+        let source = world.clip("in.mp4", &format!("{pictures} -f lavfi -i sine=frequency=440 -t 7 {codecs}"));
+        let mut times = Vec::new();
+        for seconds in [0, 2] {
+            world.settings.segment_seconds = seconds;
+            world.done(&source, json!({"video": {"preset": "h264_source"}})).await;
+            times.push(frame_times(&world.staged("video.mp4")));
+        }
+        let (whole, pieces) = (&times[0], &times[1]);
+        assert!(whole.len() > 150 && whole.len() == pieces.len(), "{late}: {} and {}", whole.len(), pieces.len());
+        for (one, other) in whole.iter().zip(pieces) {
+            let apart = one.parse::<f64>().unwrap() - other.parse::<f64>().unwrap();
+            assert!(apart.abs() < 0.002, "{late}: {one} became {other}");
+        }
+    }
+}
