@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint fmt clean help
+.PHONY: demo test chaos bench lint fmt clean help
 
 demo: ## Start Longshore with nothing around it, submit jobs and watch them finish
 	@.ci/install build demo
@@ -19,6 +19,11 @@ test: ## Format, lints and every test, with real RabbitMQ and PostgreSQL started
 	@# dependencies have the same features and are compiled once.
 	cargo build --workspace --bins --tests
 	cargo test --workspace
+
+chaos: ## Everything goes wrong at once, for minutes (PLAN=short) or most of an hour (PLAN=full), and the table of what came of it
+	@.ci/install build test
+	cargo build --release -p longshore-tests --bins
+	$(TARGET)/release/chaos --seed $(or $(SEED),1) --plan $(or $(PLAN),full)
 
 bench: ## How fast it is here, each figure beside a baseline of the same run
 	@.ci/install build test

@@ -3,3 +3,4 @@
 //! Each story harms what it has started itself. What holds in quiet weather is told in `contract`.
 
 mod broker;
+mod chaos;

@@ -4,6 +4,7 @@
 //! Read `process.rs` first (who dies with whom), then `rabbitmq.rs` and `postgres.rs`.
 
 pub mod arrows;
+pub mod chaos;
 pub mod house;
 pub mod http;
 pub mod longshore;

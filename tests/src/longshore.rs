@@ -183,14 +183,19 @@ impl Launch {
     }
 }
 
-/// `LONGSHORE_BIN`, or the binary of the same profile: test programs lie in `<target>/<profile>/deps`.
+/// `LONGSHORE_BIN`, or the binary of the same profile.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("LONGSHORE_BIN") {
         return Ok(named.into());
     }
+    built("longshore")
+}
+
+/// A binary of this workspace, of the same profile: test programs lie in `<target>/<profile>/deps`.
+pub fn built(name: &str) -> Result<PathBuf> {
     let us = std::env::current_exe()?;
     let profile = us.parent().filter(|dir| dir.ends_with("deps")).and_then(Path::parent).or(us.parent());
-    Ok(profile.context("a test program lies in a directory")?.join("longshore"))
+    Ok(profile.context("a test program lies in a directory")?.join(name))
 }
 
 #[cfg(test)]

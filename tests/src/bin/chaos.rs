@@ -1,0 +1,43 @@
+//! `make chaos`: a storm over a system of its own, and the table of it. `--plan short|full` says how large, `--seed` which one; the
+//! same seed makes the same plan, though not the same interleaving.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use longshore_tests::chaos::plan::Plan;
+use longshore_tests::chaos::storm;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<bool> {
+    let mut good = true;
+    for plan in plans(std::env::args().skip(1))? {
+        let report = storm(&plan).await?;
+        println!("{report}");
+        good &= report.truth.violations.is_empty();
+    }
+    Ok(good)
+}
+
+fn plans(mut args: impl Iterator<Item = String>) -> Result<Vec<Plan>> {
+    let (mut seed, mut name) = (1, "short".to_owned());
+    while let Some(flag) = args.next() {
+        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        match flag.as_str() {
+            "--seed" => seed = value.parse().context("--seed takes a number")?,
+            "--plan" => name = value,
+            _ => bail!("unknown flag {flag}; there are --seed N and --plan short|full"),
+        }
+    }
+    Plan::named(&name, seed).with_context(|| format!("no plan {name:?}; there are short and full"))
+}

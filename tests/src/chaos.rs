@@ -1,0 +1,82 @@
+//! The chaos suite: real servers, real workers, a load of clients, and everything that goes wrong at once, by a seed; then the truth
+//! is checked. It fakes no fault and hides none: what was planned and never injected fails the run, and what was reached is printed.
+//! Read `plan.rs` for what goes wrong and how often, `truth.rs` for what must hold all the same, `report.rs` for the table.
+
+pub mod chance;
+pub mod crew;
+pub mod deed;
+pub mod duplicates;
+pub mod eye;
+pub mod faults;
+pub mod history;
+pub mod load;
+pub mod plan;
+pub mod report;
+pub mod tally;
+pub mod truth;
+pub mod world;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+
+use self::chance::Chance;
+use self::load::Load;
+use self::plan::{Fault, Plan};
+use self::report::Report;
+use self::truth::Truth;
+use self::world::World;
+
+/// One world from its start to its end: load and faults together, then the healing, then the truth.
+///
+/// # Errors
+/// When a fault cannot be injected or the system does not come back from it. What it then lost is the report's.
+pub async fn storm(plan: &Plan) -> Result<Report> {
+    let began = Instant::now();
+    let world = World::start(plan).await?;
+    say(plan, &format!("the world stands after {:.0?}", began.elapsed()));
+    let load = Load::start(&world);
+    let lanes = run_lanes(&world).await;
+    say(plan, &format!("the faults are over after {:.0?}", began.elapsed()));
+    lanes?;
+    load.finish().await?;
+    say(plan, &format!("{} jobs were accepted after {:.0?}", world.history.jobs(), began.elapsed()));
+    let truth = Truth::of(&world).await?;
+    Ok(Report::of(&world, truth, began.elapsed()))
+}
+
+/// All the lanes at once; the first fault that cannot be injected ends them all.
+async fn run_lanes(world: &Arc<World>) -> Result<()> {
+    let mut lanes = JoinSet::new();
+    for (number, faults) in world.plan.lanes().into_iter().enumerate() {
+        lanes.spawn(run_lane(Arc::clone(world), faults, Chance::of(world.plan.seed + number as u64)));
+    }
+    while let Some(ended) = lanes.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn run_lane(world: Arc<World>, faults: Vec<Fault>, mut chance: Chance) -> Result<()> {
+    let began = Instant::now();
+    for fault in faults {
+        if began.elapsed() > world.plan.deadline {
+            break;
+        }
+        pass(chance.time(world.plan.gap)).await;
+        world.inject(fault, &mut chance).await.with_context(|| fault.word().to_owned())?;
+    }
+    Ok(())
+}
+
+/// A line for whoever watches.
+pub(crate) fn say(plan: &Plan, what: &str) {
+    eprintln!("[chaos, {}, seed {}] {what}", plan.name, plan.seed);
+}
+
+/// Lets time pass. Only here may a test do so: a fault lasts, and between two faults there is a pause.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}

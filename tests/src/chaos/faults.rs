@@ -1,0 +1,213 @@
+//! How each fault is injected, healed, and its recovery measured, on the real processes and servers. It decides nothing: which fault
+//! comes when is the plan's. A fault that cannot be injected is an error, not a shrug.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::process::Signal;
+use uuid::Uuid;
+
+use super::chance::Chance;
+use super::plan::Fault;
+use super::world::World;
+use super::{duplicates, pass};
+use crate::until::poll;
+
+/// The longest that anything here may take to come back.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long a network fault or an alarm lasts.
+const FOR_A_WHILE: Duration = Duration::from_secs(4);
+/// How late a slow network delivers each byte.
+const LATE: Duration = Duration::from_millis(80);
+/// How long a pause waits for a worker with long work. One without proves little, but is a pause all the same.
+const FOR_WORK: Duration = Duration::from_secs(15);
+/// A drain may take its grace period and what follows.
+const DRAIN: Duration = Duration::from_secs(60);
+/// Ids published again at once.
+const REPEATED: usize = 40;
+
+impl World {
+    /// Injects it and heals it. What may be measured while the next one comes is measured by a task of its own.
+    pub async fn inject(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<()> {
+        match fault {
+            Fault::WorkerKill => self.kill_worker(chance).await?,
+            Fault::WorkerPause => self.pause_worker(chance).await?,
+            Fault::WorkerRoll => self.roll_worker(chance).await?,
+            Fault::ApiKill => self.kill_api(chance).await?,
+            Fault::ApiRoll => self.roll_api(chance).await?,
+            Fault::BrokerKill => self.kill_broker().await?,
+            Fault::BrokerWipe => self.wipe_broker().await?,
+            Fault::MemoryAlarm => self.alarm_broker().await?,
+            Fault::DatabaseKill => self.kill_database(Duration::ZERO, fault).await?,
+            Fault::DatabaseOutage => self.kill_database(self.plan.outage, fault).await?,
+            Fault::DatabaseRestart => self.restart_database().await?,
+            Fault::Cut => self.cut(chance).await?,
+            Fault::HalfOpen => self.half_open(chance).await?,
+            Fault::Delay => self.delay(chance).await?,
+            Fault::Duplicates => self.repeat_deliveries(chance).await?,
+        }
+        self.tally.count(fault);
+        Ok(())
+    }
+
+    async fn kill_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
+        let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
+        let worker = seat.working().await?;
+        let killed = Instant::now();
+        seat.process().kill_9().await?;
+        self.crew.refill(&mut seat).await?;
+        self.watch_rescue(worker, killed, Fault::WorkerKill);
+        Ok(())
+    }
+
+    /// Frozen in the midst of long work until another has begun the same job, then thawed: it believes that it still has its lease, and
+    /// so does its attempt.
+    async fn pause_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
+        let seat = self.crew.worker(chance.place(self.plan.workers)).await;
+        let (worker, process) = (seat.working().await?, seat.process().process());
+        let work = self.eye.long_work_of(process.pid(), FOR_WORK).await;
+        let frozen = Instant::now();
+        process.sigstop();
+        let rescued = self.eye.gone(worker, PATIENCE).await;
+        self.tally.recovered(Fault::WorkerPause, frozen.elapsed());
+        if let Ok((job, attempt)) = work {
+            self.eye.begun_again(job, attempt, PATIENCE).await?;
+        }
+        process.sigcont();
+        rescued?;
+        seat.working_as_other(Some(worker)).await.map(drop)
+    }
+
+    async fn roll_worker(&self, chance: &mut Chance) -> Result<()> {
+        let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
+        seat.working().await?;
+        let asked = Instant::now();
+        seat.process().process().signal(Signal::TERM);
+        seat.process().process().wait(DRAIN).await?;
+        self.tally.recovered(Fault::WorkerRoll, asked.elapsed());
+        self.crew.refill(&mut seat).await
+    }
+
+    async fn kill_api(&self, chance: &mut Chance) -> Result<()> {
+        let mut seat = self.crew.api(chance.place(self.plan.apis)).await;
+        seat.answers().await?;
+        let killed = Instant::now();
+        seat.process().kill_9().await?;
+        self.crew.refill(&mut seat).await?;
+        seat.answers().await?;
+        self.tally.recovered(Fault::ApiKill, killed.elapsed());
+        Ok(())
+    }
+
+    async fn roll_api(&self, chance: &mut Chance) -> Result<()> {
+        let mut seat = self.crew.api(chance.place(self.plan.apis)).await;
+        seat.answers().await?;
+        let asked = Instant::now();
+        seat.process().process().signal(Signal::TERM);
+        seat.process().process().wait(DRAIN).await?;
+        self.crew.refill(&mut seat).await?;
+        seat.answers().await?;
+        self.tally.recovered(Fault::ApiRoll, asked.elapsed());
+        Ok(())
+    }
+
+    async fn kill_broker(&self) -> Result<()> {
+        self.queues_stand().await?;
+        self.broker.kill9().await?;
+        self.broker.restart().await?;
+        self.prove_life(Fault::BrokerKill).await
+    }
+
+    async fn wipe_broker(&self) -> Result<()> {
+        self.broker.wipe_and_restart().await?;
+        self.prove_life(Fault::BrokerWipe).await?;
+        self.queues_stand().await
+    }
+
+    async fn alarm_broker(&self) -> Result<()> {
+        self.broker.ctl(&["set_vm_memory_high_watermark", "0.00001"]).await?;
+        pass(FOR_A_WHILE).await;
+        self.broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
+        self.prove_life(Fault::MemoryAlarm).await
+    }
+
+    async fn kill_database(&self, away: Duration, fault: Fault) -> Result<()> {
+        self.database.kill9().await?;
+        pass(away).await;
+        self.database.restart().await?;
+        self.prove_life(fault).await
+    }
+
+    async fn restart_database(&self) -> Result<()> {
+        self.database.restart().await?;
+        self.prove_life(Fault::DatabaseRestart).await
+    }
+
+    async fn cut(&self, chance: &mut Chance) -> Result<()> {
+        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        self.tally.hit(Fault::Cut, proxy.connections());
+        proxy.cut();
+        self.prove_life(Fault::Cut).await
+    }
+
+    /// Nothing gets through and nobody is told, until the connections are reset.
+    async fn half_open(&self, chance: &mut Chance) -> Result<()> {
+        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        self.tally.hit(Fault::HalfOpen, proxy.connections());
+        proxy.pause();
+        pass(FOR_A_WHILE).await;
+        proxy.cut();
+        proxy.resume();
+        self.prove_life(Fault::HalfOpen).await
+    }
+
+    async fn delay(&self, chance: &mut Chance) -> Result<()> {
+        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        proxy.delay(LATE);
+        pass(FOR_A_WHILE).await;
+        proxy.delay(Duration::ZERO);
+        self.prove_life(Fault::Delay).await
+    }
+
+    async fn repeat_deliveries(&self, chance: &mut Chance) -> Result<()> {
+        let mut ids = self.history.ids();
+        chance.shuffle(&mut ids);
+        ids.truncate(REPEATED);
+        ids.extend_from_within(..);
+        chance.shuffle(&mut ids);
+        // The broker may be away right now; what is planned is done when it is back.
+        let published = || async { duplicates::publish(&self.broker.url(), &ids).await.ok() };
+        poll("the broker to take repeated deliveries", PATIENCE, published).await
+    }
+
+    /// The recovery from what has just been healed: until a job that a client submits now is accepted and has begun.
+    async fn prove_life(&self, fault: Fault) -> Result<()> {
+        let healed = Instant::now();
+        let job = self.submit(&format!("probe-{}", Uuid::now_v7()), &serde_json::json!({}), "high").await?;
+        let sql = "select count(*) from jobs where id = $1 and started_at is not null";
+        let begun = || async { self.eye.count(sql, &[&job.0]).await.is_ok_and(|n| n == 1).then_some(()) };
+        poll("a job that was submitted after the fault to begin", PATIENCE, begun).await?;
+        self.tally.recovered(fault, healed.elapsed());
+        Ok(())
+    }
+
+    fn watch_rescue(self: &Arc<Self>, worker: Uuid, since: Instant, fault: Fault) {
+        let world = Arc::clone(self);
+        let watch = tokio::spawn(async move {
+            world.eye.gone(worker, PATIENCE).await?;
+            world.tally.recovered(fault, since.elapsed());
+            anyhow::Ok(())
+        });
+        self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watch);
+    }
+
+    /// Waits until every measurement is done.
+    pub async fn watched(&self) -> Result<()> {
+        let watches = std::mem::take(&mut *self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for watch in watches {
+            watch.await??;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The clients: they submit deeds at a steady pace while the faults last, every one under an idempotency key of its own, and repeat
+//! what was not answered; some repeat what was. They ask nothing else of the system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::chance::Chance;
+use super::pass;
+use super::plan::Plan;
+use super::world::World;
+
+/// Clients at once.
+const CLIENTS: usize = 12;
+/// One submit in so many is sent again though it was answered.
+const TWICE: usize = 20;
+
+/// A running load.
+pub struct Load {
+    clients: JoinSet<Result<()>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Load {
+    /// Begins to submit.
+    pub fn start(world: &Arc<World>) -> Load {
+        let (over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            clients.spawn(submit_on(Arc::clone(world), Arc::clone(&over), Arc::clone(&next)));
+        }
+        Load { clients, over }
+    }
+
+    /// The faults are over: what is missing of the planned jobs is submitted without pause, and then no more.
+    pub async fn finish(mut self) -> Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.clients.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+async fn submit_on(world: Arc<World>, over: Arc<AtomicBool>, next: Arc<AtomicUsize>) -> Result<()> {
+    let pace = pace(&world.plan);
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if over.load(Ordering::Relaxed) {
+            if number >= world.plan.jobs {
+                return Ok(());
+            }
+        } else {
+            pass(pace).await;
+        }
+        let (key, deed) = (format!("deed-{number}"), deed(&world.plan, number));
+        for _ in 0..1 + usize::from(number.is_multiple_of(TWICE)) {
+            world.submit(&key, &deed, "normal").await?;
+        }
+    }
+}
+
+/// Between two submits of one client, so that the planned jobs are spread over the expected time.
+fn pace(plan: &Plan) -> Duration {
+    plan.span * u32::try_from(CLIENTS).unwrap_or(1) / u32::try_from(plan.jobs.max(1)).unwrap_or(u32::MAX)
+}
+
+/// What the job of this number does: short work mostly, so that many jobs meet a fault, and some long enough to outlive one.
+fn deed(plan: &Plan, number: usize) -> Value {
+    let mut chance = Chance::of(plan.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
+    let work_ms = if chance.below(12) == 0 { 1_000 + chance.below(2_000) } else { 10 + chance.below(150) };
+    json!({"work_ms": work_ms, "artifact": chance.below(10) == 0})
+}

@@ -1,0 +1,260 @@
+//! What goes wrong, how often, and in which order: a plan made of counts, dealt into lanes that run at the same time, each shuffled
+//! by the seed. It injects nothing. Read `faults.rs` for how each is done.
+
+use std::time::Duration;
+
+use super::chance::Chance;
+
+/// Everything that is done to the system from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// `kill -9` of a worker.
+    WorkerKill,
+    /// SIGSTOP of a worker until its lease is over, then SIGCONT.
+    WorkerPause,
+    /// SIGTERM of a worker, and a new one.
+    WorkerRoll,
+    /// `kill -9` of an API process.
+    ApiKill,
+    /// SIGTERM of an API process, and a new one.
+    ApiRoll,
+    /// `kill -9` of the single broker, and a start on the same data.
+    BrokerKill,
+    /// The same with its data thrown away.
+    BrokerWipe,
+    /// The broker takes no messages: connection.blocked.
+    MemoryAlarm,
+    /// `kill -9` of PostgreSQL, postmaster and backends.
+    DatabaseKill,
+    /// A restart of PostgreSQL in good order.
+    DatabaseRestart,
+    /// PostgreSQL is away for long.
+    DatabaseOutage,
+    /// Every connection through one of the proxies is reset.
+    Cut,
+    /// One of the proxies says nothing more, and then resets.
+    HalfOpen,
+    /// One of the proxies delays every byte.
+    Delay,
+    /// Ids of jobs of all ages are published again, several times, in any order.
+    Duplicates,
+}
+
+impl Fault {
+    /// All of them, as the report lists them.
+    pub const ALL: [Self; 15] = [
+        Self::WorkerKill,
+        Self::WorkerPause,
+        Self::WorkerRoll,
+        Self::ApiKill,
+        Self::ApiRoll,
+        Self::BrokerKill,
+        Self::BrokerWipe,
+        Self::MemoryAlarm,
+        Self::DatabaseKill,
+        Self::DatabaseRestart,
+        Self::DatabaseOutage,
+        Self::Cut,
+        Self::HalfOpen,
+        Self::Delay,
+        Self::Duplicates,
+    ];
+
+    /// What the report calls it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::WorkerKill => "worker killed (`kill -9`)",
+            Self::WorkerPause => "worker paused past its lease",
+            Self::WorkerRoll => "worker rolled (SIGTERM)",
+            Self::ApiKill => "API killed",
+            Self::ApiRoll => "API rolled (SIGTERM)",
+            Self::BrokerKill => "broker killed and restarted",
+            Self::BrokerWipe => "broker's data wiped",
+            Self::MemoryAlarm => "broker's memory alarm",
+            Self::DatabaseKill => "PostgreSQL killed",
+            Self::DatabaseRestart => "PostgreSQL restarted",
+            Self::DatabaseOutage => "PostgreSQL away for long",
+            Self::Cut => "connections cut",
+            Self::HalfOpen => "connections half open",
+            Self::Delay => "network delayed",
+            Self::Duplicates => "deliveries repeated out of order",
+        }
+    }
+
+    /// How soon the system should have recovered: from a worker's end within its lease and 2 s, from a server's within 2 s after it
+    /// answers again.
+    pub fn target(self, lease: Duration) -> Option<Duration> {
+        let after = Duration::from_secs(2);
+        match self {
+            Self::WorkerKill | Self::WorkerPause => Some(lease + after),
+            Self::BrokerKill | Self::BrokerWipe | Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => {
+                Some(after)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who carries it out: faults of one lane come one after the other.
+    const fn lane(self) -> usize {
+        match self {
+            Self::WorkerKill | Self::WorkerPause | Self::ApiKill => 0,
+            Self::WorkerRoll | Self::ApiRoll => 1,
+            Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm => 2,
+            Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => 3,
+            Self::Cut | Self::HalfOpen | Self::Delay | Self::Duplicates => 4,
+        }
+    }
+}
+
+/// How many lanes there are.
+const LANES: usize = 5;
+
+/// One storm.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What it is called.
+    pub name: &'static str,
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// At least so many jobs.
+    pub jobs: usize,
+    /// Worker processes, each with so many slots.
+    pub workers: usize,
+    /// Slots of each.
+    pub slots: usize,
+    /// API server processes.
+    pub apis: usize,
+    /// How often each fault comes.
+    pub faults: Vec<(Fault, usize)>,
+    /// The longest pause between two faults of a lane.
+    pub gap: Duration,
+    /// How long the lease lasts.
+    pub lease: Duration,
+    /// How long PostgreSQL's outage lasts.
+    pub outage: Duration,
+    /// How long the faults are expected to take: the planned jobs are spread over it.
+    pub span: Duration,
+    /// No fault begins later than this.
+    pub deadline: Duration,
+    /// How long the rest may take once the faults are over.
+    pub patience: Duration,
+}
+
+impl Plan {
+    /// The plans of a name: one storm after the other.
+    pub fn named(name: &str, seed: u64) -> Option<Vec<Plan>> {
+        match name {
+            "short" => Some(vec![Plan::short(seed)]),
+            "full" => Some(vec![Plan::single(seed)]),
+            _ => None,
+        }
+    }
+
+    /// A short storm over a single broker, for every `make test`.
+    pub fn short(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (WorkerKill, 5),
+            (WorkerPause, 2),
+            (WorkerRoll, 2),
+            (ApiKill, 2),
+            (ApiRoll, 1),
+            (BrokerKill, 1),
+            (BrokerWipe, 1),
+            (MemoryAlarm, 1),
+            (DatabaseKill, 2),
+            (Cut, 4),
+            (HalfOpen, 1),
+            (Delay, 1),
+            (Duplicates, 2),
+        ];
+        let second = Duration::from_secs(1);
+        Plan { name: "short", jobs: 1_000, faults, span: 60 * second, deadline: 100 * second, ..Plan::base(seed) }
+    }
+
+    /// The single broker's part of the full run.
+    pub fn single(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (WorkerKill, 130),
+            (WorkerPause, 34),
+            (WorkerRoll, 30),
+            (ApiKill, 15),
+            (ApiRoll, 8),
+            (BrokerKill, 30),
+            (BrokerWipe, 10),
+            (MemoryAlarm, 3),
+            (DatabaseKill, 20),
+            (DatabaseRestart, 3),
+            (DatabaseOutage, 1),
+            (Cut, 45),
+            (HalfOpen, 6),
+            (Delay, 6),
+            (Duplicates, 20),
+        ];
+        Plan { name: "single broker", jobs: 65_000, faults, ..Plan::full(seed) }
+    }
+
+    fn full(seed: u64) -> Plan {
+        let minute = Duration::from_secs(60);
+        let (span, deadline, patience) = (18 * minute, 40 * minute, 6 * minute);
+        Plan { span, deadline, patience, outage: minute / 2, ..Plan::base(seed) }
+    }
+
+    fn base(seed: u64) -> Plan {
+        Plan {
+            name: "",
+            seed,
+            jobs: 0,
+            workers: 4,
+            slots: 6,
+            apis: 2,
+            faults: vec![],
+            gap: Duration::from_millis(1500),
+            lease: Duration::from_secs(3),
+            outage: Duration::from_secs(8),
+            span: Duration::ZERO,
+            deadline: Duration::ZERO,
+            patience: Duration::from_secs(90),
+        }
+    }
+
+    /// The faults of each lane, in the order of this seed.
+    pub fn lanes(&self) -> Vec<Vec<Fault>> {
+        let mut chance = Chance::of(self.seed);
+        let mut lanes = vec![vec![]; LANES];
+        for (fault, count) in &self.faults {
+            lanes[fault.lane()].extend(std::iter::repeat_n(*fault, *count));
+        }
+        for lane in &mut lanes {
+            chance.shuffle(lane);
+        }
+        lanes
+    }
+
+    /// How often a fault is planned.
+    pub fn planned(&self, fault: Fault) -> usize {
+        self.faults.iter().find(|(planned, _)| *planned == fault).map_or(0, |(_, count)| *count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_makes_one_order_and_another_seed_another() {
+        let order = |seed| Plan::single(seed).lanes();
+        assert_eq!(order(7), order(7));
+        assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn every_planned_fault_is_dealt_once_for_each_time() {
+        let plan = Plan::single(1);
+        let dealt: Vec<Fault> = plan.lanes().concat();
+        for fault in Fault::ALL {
+            assert_eq!(dealt.iter().filter(|one| **one == fault).count(), plan.planned(fault), "{fault:?}");
+        }
+    }
+}

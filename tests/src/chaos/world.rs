@@ -1,0 +1,142 @@
+//! What a storm rages in: a broker, a database, a proxy before each, the crew, and what is known of it from outside. Faults are
+//! `faults.rs`'s. It is dropped whole: nothing outlives it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use longshore_sdk::JobId;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::crew::{Crew, Site};
+use super::deed::SCHEMA;
+use super::eye::Eye;
+use super::history::History;
+use super::pass;
+use super::plan::Plan;
+use super::tally::Tally;
+use crate::http::send;
+use crate::postgres::{self, Postgres};
+use crate::proxy::Proxy;
+use crate::rabbitmq::RabbitMq;
+use crate::scratch;
+
+/// How long a client waits for an answer before it asks again under the same key.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long a client waits before it asks again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything of one storm.
+pub struct World {
+    /// What is to happen.
+    pub plan: Plan,
+    /// The processes.
+    pub crew: Arc<Crew>,
+    /// Where they work.
+    pub site: Site,
+    /// Looks into the ledger.
+    pub eye: Eye,
+    /// What the clients were promised.
+    pub history: History,
+    /// What was done, and how long it took.
+    pub tally: Tally,
+    /// Before the broker.
+    pub amqp: Proxy,
+    /// Before the database.
+    pub sql: Proxy,
+    /// The broker.
+    pub broker: RabbitMq,
+    /// The database.
+    pub database: Postgres,
+    /// Measurements that go on while the next fault comes.
+    pub(super) watches: Mutex<Vec<JoinHandle<Result<()>>>>,
+    supervisor: JoinHandle<Result<()>>,
+    requests: AtomicUsize,
+    _dir: TempDir,
+}
+
+impl World {
+    /// Servers, schema, processes; ready for jobs, with queues that survive a kill.
+    pub async fn start(plan: &Plan) -> Result<Arc<World>> {
+        let (broker, database) = (RabbitMq::start().await?, Postgres::start().await?);
+        let (amqp, sql) = (Proxy::before(&broker.url()).await?, Proxy::before(&database.url()).await?);
+        let dir = scratch::dir("chaos")?;
+        let site = Site {
+            database_url: sql.url().to_owned(),
+            amqp_url: amqp.url().to_owned(),
+            dir: dir.path().to_owned(),
+            lease: plan.lease,
+            slots: plan.slots,
+        };
+        site.command(&["migrate"], &database.url()).await?;
+        postgres::connect(&database.url()).await?.batch_execute(SCHEMA).await?;
+        let crew = Arc::new(Crew::start(plan, &site).await?);
+        let supervisor = tokio::spawn(Arc::clone(&crew).supervise());
+        let eye = Eye::on(&database.url());
+        let world = World {
+            plan: plan.clone(),
+            crew,
+            site,
+            eye,
+            history: History::default(),
+            tally: Tally::default(),
+            amqp,
+            sql,
+            broker,
+            database,
+            watches: Mutex::default(),
+            supervisor,
+            requests: AtomicUsize::new(0),
+            _dir: dir,
+        };
+        world.queues_stand().await?;
+        Ok(Arc::new(world))
+    }
+
+    /// Waits until the queues of the jobs would survive a kill of their broker.
+    pub async fn queues_stand(&self) -> Result<()> {
+        for queue in ["longshore.jobs.chaos.deed", "longshore.jobs.chaos.deed:high", "longshore.dead"] {
+            self.broker.remembers(queue).await?;
+        }
+        Ok(())
+    }
+
+    /// Submits under this key, again and again until it is accepted, at one API server after the other.
+    pub async fn submit(&self, key: &str, deed: &Value, priority: &str) -> Result<JobId> {
+        let body = json!({"kind": "chaos.deed", "payload": deed, "priority": priority});
+        loop {
+            if let Some(job) = self.try_submit(key, &body).await? {
+                self.history.accept(key, job);
+                return Ok(job);
+            }
+            self.history.repeat();
+            pass(PAUSE).await;
+        }
+    }
+
+    /// `None`: it may be accepted or not, the answer does not tell.
+    async fn try_submit(&self, key: &str, body: &Value) -> Result<Option<JobId>> {
+        let door = self.crew.door(self.requests.fetch_add(1, Ordering::Relaxed));
+        let request = door.request(reqwest::Method::POST, "/v1/jobs").header("Idempotency-Key", key).json(body);
+        let Ok(Ok(answer)) = tokio::time::timeout(ANSWER, send(request)).await else { return Ok(None) };
+        if answer.status >= 500 {
+            return Ok(None);
+        }
+        let id = answer.expect(202)?.json()?["id"].as_str().map(str::parse);
+        Ok(Some(id.context("an answer without an id")??))
+    }
+
+    /// No seat is filled any more.
+    pub fn dismiss_supervisor(&self) {
+        self.supervisor.abort();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
