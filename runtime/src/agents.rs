@@ -1,7 +1,8 @@
-//! The agents that keep jobs moving: relay, rescuer, reconciler, surveyor, auditor. One process at a time has the role; two at once do no harm, for
+//! The agents that keep jobs moving: relay, rescuer, reconciler, surveyor, auditor, janitor. One process at a time has the role; two at once do no harm, for
 //! every mark is conditional. They run no job. Each is a loop of its own below.
 
 pub mod auditor;
+pub mod janitor;
 pub mod reconciler;
 pub mod relay;
 pub mod rescuer;
@@ -52,7 +53,8 @@ impl Agents {
         stop.spawn("rescuer", rescuer::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("reconciler", reconciler::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("surveyor", surveyor::run(self.clone(), leading.clone(), stop.clone()));
-        stop.spawn("auditor", auditor::run(self, leading, stop.clone()));
+        stop.spawn("auditor", auditor::run(self.clone(), leading.clone(), stop.clone()));
+        stop.spawn("janitor", janitor::run(self, leading, stop.clone()));
     }
 
     async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {

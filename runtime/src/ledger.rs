@@ -58,7 +58,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Inserts jobs. Those that are due now are marked queued: the caller publishes them. A job whose id exists is left
     /// as it is and answered with its present row, so a repeat is harmless; so is one whose idempotency key lives, under
-    /// whatever id.
+    /// whatever id, and one whose unique key an unfinished job of its kind holds.
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>>;
     /// The caller's publish failed: hands the job to the relay, if its version is unchanged.
     async fn unqueue(&self, job: JobId, version: i64) -> Answer<()>;
@@ -82,7 +82,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Cancels a pending job at once, asks a running one to stop.
     async fn cancel(&self, job: JobId) -> Answer<Canceling>;
-    /// Makes a dead letter ready again, with a fresh account; its attempt number goes on rising.
+    /// Makes a dead letter ready again, with a fresh account; its attempt number goes on rising. Not while another unfinished
+    /// job holds its unique key.
     async fn replay(&self, job: JobId) -> Answer<Replaying>;
 
     /// Dead letters of a kind, oldest first.
@@ -90,6 +91,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Removes those of these jobs that are dead letters and owe no announcement, with their attempts and idempotency keys;
     /// says how many.
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize>;
+    /// Removes some unique keys that no unfinished job holds; says how many.
+    async fn remove_idle_keys(&self, limit: usize) -> Answer<usize>;
 
     // The road back into the broker.
 

@@ -51,6 +51,10 @@ pub struct SubmitRequest {
     /// An id of the caller's that follows the job through logs and events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// At most one unfinished job of the kind has this key: while it is pending or running, a submit finds it instead of
+    /// making another. 1 to 255 visible ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
 }
 
 impl SubmitRequest {
@@ -66,6 +70,7 @@ impl SubmitRequest {
             max_attempts: None,
             metadata: None,
             correlation_id: None,
+            unique_key: None,
         }
     }
 }
@@ -181,6 +186,9 @@ pub struct JobView {
     /// The id that follows the job through logs and events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The key of which it is the one unfinished job of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When its next attempt may start; only while pending.

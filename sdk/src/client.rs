@@ -92,6 +92,8 @@ pub struct SubmitOptions {
     pub metadata: Option<Map<String, Value>>,
     /// An id of the caller's that follows the job through logs and events.
     pub correlation_id: Option<String>,
+    /// At most one unfinished job of the kind has this key; a submit that finds it held answers with the job that holds it.
+    pub unique_key: Option<String>,
     /// Submits with the same key make one job: choose one to repeat a submit whose answer was lost.
     pub idempotency_key: Option<String>,
 }
@@ -246,6 +248,7 @@ impl SubmitOptions {
             max_attempts: self.max_attempts,
             metadata: self.metadata,
             correlation_id: self.correlation_id,
+            unique_key: self.unique_key,
             ..SubmitRequest::new(kind, payload)
         }
     }

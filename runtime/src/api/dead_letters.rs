@@ -42,7 +42,7 @@ async fn replay_all(api: &Api, ids: Vec<JobId>) -> Answer<(usize, usize)> {
     for id in ids {
         match api.ask(api.ledger.replay(id)).await? {
             Replaying::Ready(_) => replayed += 1,
-            Replaying::NotDead(_) | Replaying::Unknown => skipped += 1,
+            Replaying::NotDead(_) | Replaying::Held(_) | Replaying::Unknown => skipped += 1,
         }
     }
     if replayed > 0 {

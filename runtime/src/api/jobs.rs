@@ -84,6 +84,11 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, JobInPath(id): JobInPath
             let detail = format!("the job is {}; only a failed one can be replayed", job.state.word());
             Err(Refusal::new(Fault::NotADeadLetter, detail).about(view::address(id)))
         }
+        Replaying::Held(other) => {
+            let detail =
+                format!("job {other} is not finished and holds the same unique_key; replay this one after its end");
+            Err(Refusal::new(Fault::UniqueKeyHeld, detail).about(view::address(id)))
+        }
         Replaying::Unknown => Err(nothing("job", &uri)),
     }
 }

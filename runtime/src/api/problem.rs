@@ -28,6 +28,8 @@ pub enum Fault {
     AlreadyFinished,
     /// Only a dead letter can be replayed.
     NotADeadLetter,
+    /// Another unfinished job holds the dead letter's unique key.
+    UniqueKeyHeld,
     /// The idempotency key came before with another body.
     KeyReused,
     /// Over a limit.
@@ -50,13 +52,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooSlow,
         Self::AlreadyFinished,
         Self::NotADeadLetter,
+        Self::UniqueKeyHeld,
         Self::KeyReused,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -94,6 +97,9 @@ impl Fault {
             Self::TooSlow => (S::REQUEST_TIMEOUT, problem::REQUEST_TIMEOUT, "The request came too slowly"),
             Self::AlreadyFinished => (S::CONFLICT, problem::ALREADY_FINISHED, "The job has ended another way"),
             Self::NotADeadLetter => (S::CONFLICT, problem::NOT_A_DEAD_LETTER, "The job is no dead letter"),
+            Self::UniqueKeyHeld => {
+                (S::CONFLICT, problem::UNIQUE_KEY_HELD, "Another unfinished job holds the unique key")
+            }
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, problem::TOO_LARGE, "The request is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, problem::UNSUPPORTED_MEDIA_TYPE, "This content type is not read here")

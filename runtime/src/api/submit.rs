@@ -21,7 +21,7 @@ use longshore_sdk::api::{FieldError, SubmitRequest};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::accept::{Accepted, accept};
+use self::accept::{Accepted, By, accept};
 use super::jobs::{settled_or_late, whole};
 use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid, request_id};
 use super::problem::{Answer, Fault, Refusal};
@@ -41,8 +41,13 @@ pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body
         Some(wait) => awaited(&api, accepted.job, wait.min(settings.max_wait)).await?,
         None => told(&accepted.job)?,
     };
-    if accepted.replayed {
-        answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    let found = match accepted.by {
+        By::This => None,
+        By::Earlier => Some("idempotent-replayed"),
+        By::Other => Some("unique-key-held"),
+    };
+    if let Some(header) = found {
+        answer.headers_mut().insert(header, HeaderValue::from_static("true"));
     }
     Ok(answer)
 }
@@ -60,10 +65,10 @@ async fn take(api: &Arc<Api>, request: SubmitRequest, key: Option<String>, fresh
     accepted
 }
 
-/// A repeat found by its idempotency key made no job; what is not the caller's fault may go well another time.
+/// One that found a job by a key made none; what is not the caller's fault may go well another time.
 fn count(kind: &str, accepted: &Answer<Accepted>) {
     let result = match accepted {
-        Ok(Accepted { replayed: true, .. }) => return,
+        Ok(Accepted { by: By::Earlier | By::Other, .. }) => return,
         Ok(_) => Submit::Accepted,
         Err(refusal) if refusal.is_callers() => Submit::Refused,
         Err(_) => Submit::Unavailable,
@@ -141,6 +146,7 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
             .transpose()
             .map_err(Refusal::internal)?,
         correlation_id: request.correlation_id,
+        unique_key: request.unique_key,
         idempotency: None,
     })
 }
@@ -177,6 +183,8 @@ fn option_errors(request: &SubmitRequest, settings: &ApiSettings) -> Vec<FieldEr
             .then(|| wrong("/max_attempts", format!("must be from 1 to {}", settings.max_attempts))),
         (!request.correlation_id.as_deref().is_none_or(correlation_id_is_valid))
             .then(|| wrong("/correlation_id", CORRELATION_ID_RULE)),
+        (!request.unique_key.as_deref().is_none_or(idempotency::key_is_valid))
+            .then(|| wrong("/unique_key", "must be 1 to 255 visible ASCII characters")),
         metadata_error(request, settings.max_metadata_bytes),
     ];
     checks.into_iter().flatten().collect()

@@ -9,6 +9,7 @@ mod idempotency;
 mod jobs;
 mod probes;
 mod submits;
+mod unique;
 
 use std::path::Path;
 

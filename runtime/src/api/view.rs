@@ -38,6 +38,7 @@ pub(super) fn job(job: &Job, attempts: &[Attempt], now: Timestamp) -> JobView {
             .as_ref()
             .map_or_else(Map::new, |raw| serde_json::from_str(raw.get()).unwrap_or_default()),
         correlation_id: job.correlation_id.clone(),
+        unique_key: job.unique_key.clone(),
         created_at: job.created_at,
         due_at: job.due_at.filter(|_| state == JobState::Pending),
         started_at: job.started_at,

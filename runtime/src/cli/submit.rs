@@ -54,6 +54,9 @@ pub(super) struct Submit {
     /// An id of yours that follows the job through logs and events
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
+    /// Find the unfinished job of this kind with the same key instead of making another
+    #[arg(long, value_name = "KEY")]
+    unique_key: Option<String>,
     /// Submits with the same key make one job
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -93,6 +96,7 @@ impl Submit {
             max_attempts: self.max_attempts,
             metadata: self.metadata.take().map(|notes| notes.0),
             correlation_id: self.correlation_id.take(),
+            unique_key: self.unique_key.take(),
             idempotency_key: self.idempotency_key.take(),
         }
     }

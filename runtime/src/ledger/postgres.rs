@@ -12,6 +12,7 @@ mod registry;
 mod road;
 mod round;
 mod submit;
+mod unique;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -171,6 +172,10 @@ impl Ledger for Postgres {
 
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {
         self.purge_jobs(jobs).await
+    }
+
+    async fn remove_idle_keys(&self, limit: usize) -> Answer<usize> {
+        self.remove_idle_unique_keys(limit).await
     }
 
     async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {

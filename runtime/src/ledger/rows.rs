@@ -86,6 +86,8 @@ pub struct Job {
     pub metadata: Option<Box<RawValue>>,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// No other unfinished job of its kind has it.
+    pub unique_key: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the relay is to publish it; `None` while it is on the road, runs, or is settled.
@@ -198,6 +200,8 @@ pub enum Replaying {
     Ready(Job),
     /// It is no dead letter.
     NotDead(Job),
+    /// Another unfinished job holds its unique key: this one.
+    Held(JobId),
     /// There is no such job.
     Unknown,
 }

@@ -15,6 +15,7 @@ mod schema;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod unique;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -188,6 +189,10 @@ impl Ledger for Sqlite {
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {
         let jobs = jobs.to_vec();
         self.write(move |db, _| jobs::purge(db, &jobs)).await
+    }
+
+    async fn remove_idle_keys(&self, limit: usize) -> Answer<usize> {
+        self.write(move |db, _| unique::remove_idle(db, limit)).await
     }
 
     async fn due(&self, limit: usize) -> Answer<Vec<Ready>> {

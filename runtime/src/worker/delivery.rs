@@ -242,6 +242,7 @@ fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::Ra
         run_at: None,
         metadata: None,
         correlation_id: delivery.correlation_id.clone(),
+        unique_key: None,
         idempotency: None,
     }
 }

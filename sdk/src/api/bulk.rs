@@ -30,6 +30,9 @@ pub struct BatchItem {
     /// Whether an earlier batch with the same `Idempotency-Key` made it.
     #[serde(default)]
     pub replayed: bool,
+    /// Whether it is another request's job, not finished yet, that holds the `unique_key`.
+    #[serde(default)]
+    pub held: bool,
     /// The job, if it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobView>,

@@ -62,6 +62,8 @@ pub const REQUEST_TIMEOUT: &str = "urn:longshore:problem:request_timeout";
 pub const ALREADY_FINISHED: &str = "urn:longshore:problem:already_finished";
 /// 409: only a dead letter can be replayed.
 pub const NOT_A_DEAD_LETTER: &str = "urn:longshore:problem:not_a_dead_letter";
+/// 409: another unfinished job of the kind holds the dead letter's `unique_key`; replay it after that one's end.
+pub const UNIQUE_KEY_HELD: &str = "urn:longshore:problem:unique_key_held";
 /// 409: a request with this idempotency key is still being answered.
 pub const IDEMPOTENCY_KEY_IN_FLIGHT: &str = "urn:longshore:problem:idempotency_key_in_flight";
 /// 413: more bytes than the limit, which the detail names.
@@ -86,7 +88,7 @@ pub const INTERNAL: &str = "urn:longshore:problem:internal";
 pub const UNAVAILABLE: &str = "urn:longshore:problem:unavailable";
 
 /// Every problem type. A type that was published once stays.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 20] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -95,6 +97,7 @@ pub const ALL: [&str; 19] = [
     REQUEST_TIMEOUT,
     ALREADY_FINISHED,
     NOT_A_DEAD_LETTER,
+    UNIQUE_KEY_HELD,
     IDEMPOTENCY_KEY_IN_FLIGHT,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,

@@ -172,6 +172,7 @@ async fn every_option_of_a_submit_travels() {
         max_attempts: Some(2),
         metadata: Some(Map::from_iter([("order".into(), Value::from(7))])),
         correlation_id: Some("c-1".into()),
+        unique_key: Some("u-1".into()),
         idempotency_key: Some("k-1".into()),
     };
     let client = client(&server).with_api_key("secret").unwrap();
@@ -182,7 +183,7 @@ async fn every_option_of_a_submit_travels() {
     assert!(request.head.contains("idempotency-key: k-1") && request.head.contains("authorization: bearer secret"));
     let sent = concat!(
         r#"{"kind":"other.kind","payload":[1, 2],"run_at":"2026-01-02T03:04:05Z","delay_seconds":1.5,"#,
-        r#""priority":"low","timeout_seconds":9.0,"max_attempts":2,"metadata":{"order":7},"correlation_id":"c-1"}"#
+        r#""priority":"low","timeout_seconds":9.0,"max_attempts":2,"metadata":{"order":7},"correlation_id":"c-1","unique_key":"u-1"}"#
     );
     assert_eq!(request.body, sent);
 }

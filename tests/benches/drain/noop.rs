@@ -186,6 +186,7 @@ fn job(id: JobId) -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: None,
+        unique_key: None,
         idempotency: None,
     }
 }

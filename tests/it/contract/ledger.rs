@@ -15,6 +15,7 @@ mod rescue;
 mod road;
 mod steps;
 mod submit;
+mod unique;
 
 use std::sync::Arc;
 
@@ -80,6 +81,18 @@ stories! {
         batches_that_share_keys_in_any_order_do_not_lock_each_other_out
         a_key_whose_time_is_over_makes_a_new_job
         only_dead_letters_whose_end_is_announced_are_purged_with_all_that_is_theirs
+    }
+    unique {
+        a_unique_key_is_held_while_its_job_waits_or_runs_and_free_afterwards
+        another_kind_another_key_and_no_key_are_none_of_its_business
+        a_unique_key_twice_in_one_batch_makes_one_job
+        a_submit_repeated_after_a_lost_reply_finds_its_own_job_whoever_has_the_key_now
+        an_idempotency_key_remembers_the_job_that_held_the_unique_key
+        of_64_callers_with_one_unique_key_one_makes_the_job_and_all_see_it
+        batches_that_share_unique_keys_in_any_order_do_not_lock_each_other_out
+        while_a_key_changes_hands_it_never_has_two_unfinished_jobs
+        a_dead_letter_is_replayed_only_while_no_other_job_has_its_unique_key
+        keys_of_finished_jobs_are_removed_and_no_others
     }
     claim {
         a_claim_starts_the_next_attempt

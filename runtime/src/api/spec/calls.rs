@@ -98,6 +98,8 @@ const TAG: (&str, &str) = ("ETag", "The version of what is shown.");
 const AGAIN: (&str, &str) = ("Retry-After", "Seconds after which asking again may show something new.");
 const AT: (&str, &str) = ("Location", "Where the job is shown.");
 const REPLAYED: (&str, &str) = ("Idempotent-Replayed", "`true` when an earlier request with this key made the job.");
+const HELD: (&str, &str) =
+    ("Unique-Key-Held", "`true` when the job is another request's, not finished yet, which holds the `unique_key`.");
 const APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was granted.");
 
 pub(super) const CALLS: &[Call] = &[
@@ -114,8 +116,8 @@ pub(super) const CALLS: &[Call] = &[
         ],
         body: Some((JSON, shape::<SubmitRequest>)),
         answers: &[
-            Told { headers: &[AT, AGAIN, REPLAYED], ..told(202, "Accepted.", shape::<JobView>) },
-            Told { headers: &[AT, APPLIED, REPLAYED], ..told(200, "Waited for, and settled.", shape::<JobView>) },
+            Told { headers: &[AT, AGAIN, REPLAYED, HELD], ..told(202, "Accepted.", shape::<JobView>) },
+            Told { headers: &[AT, APPLIED, REPLAYED, HELD], ..told(200, "Waited for, and settled.", shape::<JobView>) },
         ],
         refusals: &[400, 408, 413, 415, 422],
     },

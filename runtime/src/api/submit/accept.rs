@@ -13,8 +13,18 @@ use crate::notify::road;
 /// A job that is written down.
 pub(super) struct Accepted {
     pub(super) job: Job,
-    /// Whether an earlier request with the same idempotency key made it.
-    pub(super) replayed: bool,
+    pub(super) by: By,
+}
+
+/// Which request made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// This one.
+    This,
+    /// An earlier one with the same idempotency key.
+    Earlier,
+    /// Another one with the same unique key; the job is not finished yet.
+    Other,
 }
 
 /// Inserts the job and puts it on the road. From the commit on it ends well.
@@ -22,6 +32,8 @@ pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
     let id = new.id;
     let job = match insert(api, new).await? {
         Submitted::Created(job) | Submitted::Repeated(job) => job,
+        // Another request's job, whose maker sees to it. Callers may ask for one key all the time: they publish nothing.
+        Submitted::Held(job) => return Ok(Accepted { job, by: By::Other }),
         Submitted::Conflict(first) => return Err(reused().about(view::address(first))),
     };
     if belongs_on_the_road(&job)
@@ -31,8 +43,8 @@ pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
         tracing::warn!(job.id = %job.id, job.kind = %job.kind, attempt, correlation_id, %error, "not published; the relay will do it");
         hand_to_relay(api, &job).await;
     }
-    let replayed = job.id != id;
-    Ok(Accepted { job, replayed })
+    let by = if job.id == id { By::This } else { By::Earlier };
+    Ok(Accepted { job, by })
 }
 
 /// A repeat publishes again what nobody has started yet: the process that made the job may have died before its publish.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::accept::{Accepted, accept};
+use super::accept::{Accepted, By, accept};
 use super::{count, idempotency, prepare};
 use crate::api::params::request_id;
 use crate::api::problem::{Answer, Fault, Refusal};
@@ -71,13 +71,14 @@ async fn one(api: &Api, job: &RawValue, key: Option<String>, fresh_id: &str, ask
 
 fn item(answer: Answer<Accepted>) -> BatchItem {
     match answer {
-        Ok(Accepted { job, replayed }) => {
+        Ok(Accepted { job, by }) => {
             let job = Some(view::job(&job, &[], clock::now()));
-            BatchItem { status: StatusCode::ACCEPTED.as_u16(), replayed, job, problem: None }
+            let (replayed, held) = (by == By::Earlier, by == By::Other);
+            BatchItem { status: StatusCode::ACCEPTED.as_u16(), replayed, held, job, problem: None }
         }
         Err(refusal) => {
             let problem = refusal.tell();
-            BatchItem { status: problem.status, replayed: false, job: None, problem: Some(problem) }
+            BatchItem { status: problem.status, replayed: false, held: false, job: None, problem: Some(problem) }
         }
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn key(headers: &HeaderMap) -> Answer<Option<String>> {
     key.map(|key| Some(key.to_owned())).ok_or_else(wrong)
 }
 
-fn key_is_valid(key: &str) -> bool {
+/// The rule for keys of both sorts.
+pub(super) fn key_is_valid(key: &str) -> bool {
     (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

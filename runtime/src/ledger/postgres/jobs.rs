@@ -10,6 +10,15 @@ use super::read::{self, JOB, int, text};
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying};
 
+/// Makes a dead letter ready again.
+pub(super) fn raise() -> String {
+    format!(
+        "update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
+            due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true \
+         where id = $1 and state = 3 returning {JOB}"
+    )
+}
+
 impl Postgres {
     pub(super) async fn read_job(&self, job: JobId) -> Answer<Option<Job>> {
         let row = self.one(&format!("select {JOB} from jobs where id = $1"), &[&job.0]).await?;
@@ -82,12 +91,14 @@ impl Postgres {
     }
 
     pub(super) async fn replay_job(&self, job: JobId) -> Answer<Replaying> {
-        let sql = format!(
-            "update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
-                due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true \
-             where id = $1 and state = 3 returning {JOB}"
-        );
-        if let Some(row) = self.one(&sql, &[&job.0]).await? {
+        let Some(dead) = self.read_job(job).await? else { return Ok(Replaying::Unknown) };
+        if dead.state != State::Failed {
+            return Ok(Replaying::NotDead(dead));
+        }
+        if let Some(key) = &dead.unique_key {
+            return self.replay_unique(&dead, key).await;
+        }
+        if let Some(row) = self.one(&raise(), &[&job.0]).await? {
             return Ok(Replaying::Ready(read::job(&row)));
         }
         Ok(self.read_job(job).await?.map_or(Replaying::Unknown, Replaying::NotDead))

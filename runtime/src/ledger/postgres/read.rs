@@ -16,7 +16,7 @@ use crate::ledger::{Event, Fence, Job, Priority, Ready};
 
 /// The columns that [`job`] reads.
 pub(super) const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
-     payload, result, error, progress, artifacts, metadata, correlation_id, created_at, due_at, queued_at, started_at, \
+     payload, result, error, progress, artifacts, metadata, correlation_id, unique_key, created_at, due_at, queued_at, started_at, \
      finished_at, worker, cancel_requested";
 
 pub(super) fn job(row: &Row) -> Job {
@@ -38,6 +38,7 @@ pub(super) fn job(row: &Row) -> Job {
         artifacts: json(row, "artifacts").unwrap_or_default(),
         metadata: raw(row, "metadata"),
         correlation_id: row.get("correlation_id"),
+        unique_key: row.get("unique_key"),
         created_at: row.get("created_at"),
         due_at: row.get("due_at"),
         queued_at: row.get("queued_at"),

@@ -1,5 +1,6 @@
-//! How jobs come in: one statement for those without an idempotency key, one transaction with the keys for the rest.
-//! It checks nothing of what a job asks for; that is the API's. What becomes of the rows is in [`super::jobs`] and [`super::round`].
+//! How jobs come in: one statement for those without a key, one transaction with the keys for the rest.
+//! It checks nothing of what a job asks for; that is the API's. Unique keys are in [`super::unique`]; what
+//! becomes of the rows is in [`super::jobs`] and [`super::round`].
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,15 +13,16 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, JOB, int, long_ms};
+use super::unique::{self, Held};
 use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
 
 // A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
-const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, due_at, queued_at) \
-     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, \
+const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, unique_key, due_at, queued_at) \
+     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, unique_key, \
         case when due > now() then due end, case when due > now() then null else now() end \
      from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
-        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::bigint[]) \
-        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, run_at, delay_ms)) as t \
+        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::bigint[]) \
+        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, unique_key, run_at, delay_ms)) as t \
      on conflict (id) do nothing returning ";
 
 /// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
@@ -39,20 +41,29 @@ const SWEEP: &str = "delete from idempotency where key in \
 /// A key by name: who holds it, since which request.
 type Holders = HashMap<String, (JobId, Vec<u8>)>;
 
+/// Who has the keys that were asked for.
+#[derive(Default)]
+struct Keys {
+    idempotency: Holders,
+    unique: Held,
+}
+
 impl Postgres {
     pub(super) async fn accept(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
         let keyed = jobs.iter().filter(|job| job.idempotency.is_some()).count();
         let mut client = self.client().await?;
-        if keyed == 0 {
+        if keyed == 0 && jobs.iter().all(|job| job.unique_key.is_none()) {
             let made = insert(&client, &jobs.iter().collect::<Vec<_>>()).await?;
-            return answers(&client, jobs, made, &Holders::new()).await;
+            return answers(&client, jobs, made, &Keys::default()).await;
         }
         let transaction = client.transaction().await?;
-        let holders = take_keys(&transaction, jobs).await?;
-        let ours = |job: &&NewJob| holder(job, &holders).is_none_or(|(by, _)| *by == job.id);
-        let made = insert(&transaction, &jobs.iter().filter(ours).collect::<Vec<_>>()).await?;
-        let answers = answers(&transaction, jobs, made, &holders).await?;
+        let (keys, wanted) = take_all(&transaction, jobs).await?;
+        let made = insert(&transaction, &wanted).await?;
+        let answers = answers(&transaction, jobs, made, &keys).await?;
         transaction.commit().await?;
+        if keyed == 0 {
+            return Ok(answers);
+        }
         // After the commit: it locks keys, and who waits for this one's must not hold what it wants.
         let swept = i64::try_from(4 * keyed).unwrap_or(i64::MAX);
         if let Err(error) = client.execute(&client.prepare_cached(SWEEP).await?, &[&swept]).await {
@@ -60,6 +71,34 @@ impl Postgres {
         }
         Ok(answers)
     }
+}
+
+/// Takes the free keys of both sorts, and tells which jobs are to be made.
+async fn take_all<'a>(client: &impl GenericClient, jobs: &'a [NewJob]) -> Answer<(Keys, Vec<&'a NewJob>)> {
+    let mut holders = take_keys(client, jobs).await?;
+    let ours = |job: &&NewJob| holder(job, &holders).is_none_or(|(by, _)| *by == job.id);
+    let mut wanted: Vec<&NewJob> = jobs.iter().filter(ours).collect();
+    let unique = unique::take_for_new(client, &wanted).await?;
+    wanted.retain(|job| !unique.contains_key(&job.id));
+    repoint(client, &unique, &mut holders).await?;
+    Ok((Keys { idempotency: holders, unique }, wanted))
+}
+
+/// An idempotency key taken for a job that its unique key kept out stands for the job that is there instead.
+async fn repoint(client: &impl GenericClient, unique: &Held, holders: &mut Holders) -> Answer<()> {
+    let (mut keys, mut jobs): (Vec<&str>, Vec<Uuid>) = (vec![], vec![]);
+    for (key, (by, _)) in holders.iter_mut() {
+        if let Some(other) = unique.get(by) {
+            *by = *other;
+            keys.push(key);
+            jobs.push(other.0);
+        }
+    }
+    if !keys.is_empty() {
+        let sql = "update idempotency i set job = t.job from unnest($1::text[], $2::uuid[]) as t(key, job) where i.key = t.key";
+        client.execute(&client.prepare_cached(sql).await?, &[&keys, &jobs]).await?;
+    }
+    Ok(())
 }
 
 fn holder<'a>(job: &NewJob, holders: &'a Holders) -> Option<&'a (JobId, Vec<u8>)> {
@@ -74,6 +113,9 @@ async fn take_keys(client: &impl GenericClient, jobs: &[NewJob]) -> Answer<Holde
         if let Some(asked) = &job.idempotency {
             first.entry(&asked.key).or_insert((asked, job.id.0));
         }
+    }
+    if first.is_empty() {
+        return Ok(Holders::new());
     }
     let keys: Vec<&str> = first.keys().copied().collect();
     let prints: Vec<&[u8]> = first.values().map(|(asked, _)| &asked.fingerprint[..]).collect();
@@ -97,13 +139,26 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
     let timeouts: Vec<i64> = jobs.iter().map(|job| long_ms(job.timeout)).collect();
     let metadata: Vec<Option<&str>> = jobs.iter().map(|job| job.metadata.as_deref().map(RawValue::get)).collect();
     let correlations: Vec<Option<&str>> = jobs.iter().map(|job| job.correlation_id.as_deref()).collect();
+    let uniques: Vec<Option<&str>> = jobs.iter().map(|job| job.unique_key.as_deref()).collect();
     let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
     let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
     let statement = client.prepare_cached(&format!("{INSERT}{JOB}")).await?;
     let rows = client
         .query(
             &statement,
-            &[&ids, &kinds, &payloads, &priorities, &attempts, &timeouts, &metadata, &correlations, &run_ats, &delays],
+            &[
+                &ids,
+                &kinds,
+                &payloads,
+                &priorities,
+                &attempts,
+                &timeouts,
+                &metadata,
+                &correlations,
+                &uniques,
+                &run_ats,
+                &delays,
+            ],
         )
         .await?;
     Ok(rows.iter().map(read::job).map(|job| (job.id, job)).collect())
@@ -114,17 +169,18 @@ async fn answers(
     client: &impl GenericClient,
     jobs: &[NewJob],
     mut made: HashMap<JobId, Job>,
-    holders: &Holders,
+    keys: &Keys,
 ) -> Answer<Vec<Submitted>> {
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let (id, same) = match (holder(job, holders), &job.idempotency) {
+        let (id, same) = match (holder(job, &keys.idempotency), &job.idempotency) {
             (Some((by, print)), Some(asked)) => (*by, print[..] == asked.fingerprint),
             _ => (job.id, true),
         };
         answers.push(match made.remove(&job.id) {
             Some(row) => Submitted::Created(row),
             None if !same => Submitted::Conflict(id),
+            None if keys.unique.contains_key(&job.id) => Submitted::Held(present(client, keys.unique[&job.id]).await?),
             None => Submitted::Repeated(present(client, id).await?),
         });
     }

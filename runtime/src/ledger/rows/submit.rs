@@ -31,6 +31,8 @@ pub struct NewJob {
     pub metadata: Option<Box<RawValue>>,
     /// The id that follows the request through logs and events.
     pub correlation_id: Option<String>,
+    /// At most one unfinished job of its kind has this key.
+    pub unique_key: Option<String>,
     /// What makes a repeated submit find the first one's job.
     pub idempotency: Option<Idempotency>,
 }
@@ -62,6 +64,8 @@ pub enum Submitted {
     Created(Job),
     /// An earlier one did, under the same id or the same idempotency key: its present row.
     Repeated(Job),
+    /// An unfinished job of its kind holds its unique key: that one's present row. Nothing was made.
+    Held(Job),
     /// Its idempotency key came before with another fingerprint, and made this job. Nothing was written.
     Conflict(JobId),
 }
@@ -70,7 +74,7 @@ impl Submitted {
     /// The row, new or already there; `None` after a conflict.
     pub fn job(&self) -> Option<&Job> {
         match self {
-            Self::Created(job) | Self::Repeated(job) => Some(job),
+            Self::Created(job) | Self::Repeated(job) | Self::Held(job) => Some(job),
             Self::Conflict(_) => None,
         }
     }

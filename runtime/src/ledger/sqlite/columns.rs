@@ -247,7 +247,7 @@ impl Head {
 }
 
 const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, payload, result, \
-     error, progress, artifacts, metadata, correlation_id, created_at, due_at, queued_at, started_at, finished_at, worker, \
+     error, progress, artifacts, metadata, correlation_id, unique_key, created_at, due_at, queued_at, started_at, finished_at, worker, \
      cancel_requested";
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -270,6 +270,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         artifacts: row.json()?.unwrap_or_default(),
         metadata: row.maybe_raw()?,
         correlation_id: row.take()?,
+        unique_key: row.take()?,
         created_at: row.at()?,
         due_at: row.maybe_at()?,
         queued_at: row.maybe_at()?,

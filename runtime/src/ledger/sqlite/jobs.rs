@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::columns::{self, Columns, Id};
+use super::unique;
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, Replaying};
 
@@ -79,6 +80,12 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     let Some(head) = columns::head_of(db, job)? else { return Ok(Replaying::Unknown) };
     if head.state != State::Failed {
         return present(db, job).map(Replaying::NotDead);
+    }
+    if let Some(key) = &present(db, job)?.unique_key {
+        if let Some(holder) = unique::other_holder(db, &head.kind, key, job)? {
+            return Ok(Replaying::Held(holder));
+        }
+        unique::take(db, &head.kind, key, job)?;
     }
     db.prepare_cached(
         "update jobs set state = 0, version = version + 1, changed_at = ?2, due_at = ?2, queued_at = null, publishes = 0, \

@@ -1,12 +1,13 @@
-//! How a job comes in: its idempotency key first, then its row and its payload, in the caller's transaction.
+//! How a job comes in: its keys first, then its row and its payload, in the caller's transaction.
 //! It checks nothing of what a job asks for; that is the API's. What becomes of the row is in [`super::jobs`] and [`super::round`].
 
 use longshore_sdk::JobId;
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use serde_json::value::RawValue;
 
-use super::columns::{Id, later, micros, millis};
+use super::columns::{self, Id, later, micros, millis};
 use super::jobs::present;
+use super::unique;
 use crate::ledger::{Answer, Idempotency, NewJob, RunAt, Submitted};
 
 /// Expired keys removed by one keyed submit: more than it adds, so the table shrinks to what lives.
@@ -24,7 +25,18 @@ fn submit_one(db: &Connection, now: i64, new: &NewJob) -> Answer<Submitted> {
             return if same { present(db, job).map(Submitted::Repeated) } else { Ok(Submitted::Conflict(job)) };
         }
     }
+    if let Some(key) = &new.unique_key
+        && let Some(holder) = unique::other_holder(db, &new.kind, key, new.id)?
+        // One that is here already (its reply was lost) is as it was, whoever has its key now.
+        && columns::head_of(db, new.id)?.is_none()
+    {
+        new.idempotency.as_ref().map_or(Ok(()), |asked| hold(db, now, asked, holder))?;
+        return present(db, holder).map(Submitted::Held);
+    }
     let created = insert(db, now, new)?;
+    if let Some(key) = new.unique_key.as_ref().filter(|_| created) {
+        unique::take(db, &new.kind, key, new.id)?;
+    }
     if let Some(asked) = new.idempotency.as_ref().filter(|_| created) {
         hold(db, now, asked, new.id)?;
     }
@@ -55,9 +67,9 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
     let due_at = due(new.run_at, now);
     let inserted = db
         .prepare_cached(
-            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, created_at, changed_at, \
-             due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, :now, :now, \
-             :due_at, :queued_at) on conflict (id) do nothing",
+            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, unique_key, created_at, \
+             changed_at, due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, \
+             :unique_key, :now, :now, :due_at, :queued_at) on conflict (id) do nothing",
         )?
         .execute(named_params! {
             ":id": Id(new.id.0),
@@ -66,6 +78,7 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
             ":max_attempts": new.max_attempts,
             ":timeout_ms": millis(new.timeout),
             ":correlation_id": new.correlation_id,
+            ":unique_key": new.unique_key,
             ":now": now,
             ":due_at": due_at,
             ":queued_at": due_at.is_none().then_some(now),

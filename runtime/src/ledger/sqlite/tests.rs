@@ -30,6 +30,7 @@ fn job(run_at: Option<RunAt>) -> NewJob {
         run_at,
         metadata: None,
         correlation_id: None,
+        unique_key: None,
         idempotency: None,
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn new_job() -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: Some("c-1".into()),
+        unique_key: None,
         idempotency: None,
     }
 }

@@ -1,0 +1,39 @@
+//! The janitor: removes what nobody needs any more and no other call removes on its way. Today that is unique keys whose jobs
+//! are finished; expired idempotency keys go with the submits that bring new ones.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Agents, lead};
+use crate::ledger::Answer;
+use crate::stop::Stop;
+
+/// A finished job's key waits so long; it costs a row meanwhile and hinders nobody.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Removed in one transaction, so that none is long.
+const BATCH: usize = 1000;
+
+pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+    while lead(&mut leading, &stop).await {
+        match agents.sweep_keys().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "unique keys of finished jobs are removed"),
+            Err(error) => tracing::warn!(%error, "the janitor waits for the ledger"),
+        }
+        stop.sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Agents {
+    async fn sweep_keys(&self) -> Answer<usize> {
+        let mut swept = 0;
+        loop {
+            let removed = self.ledger.remove_idle_keys(BATCH).await?;
+            swept += removed;
+            if removed < BATCH {
+                return Ok(swept);
+            }
+        }
+    }
+}
