@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod fleet;
+mod given;
 mod jobs;
 mod list;
 mod screen;
@@ -27,9 +28,13 @@ use clap::{Parser, Subcommand};
 use crate::app::Executors;
 use crate::config::Config;
 
+const AFTER_HELP: &str = "\
+Begin with `longshore demo`, or with `longshore dev` and `longshore submit` beside it.
+Exit codes: 0 done, 1 not done or a bad end, 2 asked for wrongly.";
+
 /// Accepts long work now and finishes it later.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, max_term_width = 100)]
+#[command(name = "longshore", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,7 +58,7 @@ enum Command {
     Upload(jobs::Upload),
     /// Show where a job stands
     Status(jobs::Status),
-    /// Follow a job to its end
+    /// Follow a job to its end; exit code 1 when it fails or is canceled
     Watch(jobs::Watch),
     /// Cancel a job
     Cancel(jobs::Cancel),
@@ -71,11 +76,11 @@ enum Command {
     Config(settings::Config),
     /// Say what is wrong with this machine, broker and database, and what to change
     Doctor(doctor::Doctor),
-    /// Look whether the ledger holds anything that must never be: of a live system, changing nothing
+    /// Look for what must never be in the ledger of a live system; changes nothing
     Verify(verify::Verify),
     /// Write a script that completes commands in a shell
     Completions(completions::Completions),
-    /// A tour in under a minute: real inputs, a worker killed in mid-job, every output checked
+    /// A tour in a minute: real inputs, a worker killed in mid-job, every output checked
     Demo(demo::Demo),
 }
 
@@ -161,7 +166,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
 /// Writes an answer. A reader that has gone, such as `head`, is no error.
 fn tell(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match writeln!(out, "{}", screen::harmless(text)).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -36,6 +36,7 @@ pub const DEFAULT_TOML: &str = include_str!("config.default.toml");
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Where the API listens, or a worker for its probes.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Where `dev` keeps everything, and workers their scratch files.
     pub data_dir: PathBuf,
@@ -88,7 +89,7 @@ pub struct WorkerConfig {
     /// The kinds it runs; empty means all.
     pub kinds: Vec<String>,
     /// Where it answers probes; `None`: nowhere.
-    #[serde(deserialize_with = "empty_is_none")]
+    #[serde(deserialize_with = "address_or_none")]
     pub listen: Option<SocketAddr>,
     /// Its limits.
     #[serde(flatten)]
@@ -186,6 +187,18 @@ impl Default for Config {
 }
 
 // TOML has no null.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    address_or_none(from)?.ok_or_else(|| serde::de::Error::custom(NO_ADDRESS))
+}
+
+fn address_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    let address = (!text.is_empty()).then(|| text.parse());
+    address.transpose().map_err(|_| serde::de::Error::custom(NO_ADDRESS))
+}
+
+const NO_ADDRESS: &str = "write an IP address and a port, e.g. 127.0.0.1:7070";
+
 fn empty_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(from)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }

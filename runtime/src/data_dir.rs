@@ -20,7 +20,9 @@ impl DataDir {
     /// # Errors
     /// When another process has it, or it cannot be made.
     pub fn lock(path: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        std::fs::create_dir_all(path).with_context(|| {
+            format!("cannot make the data directory {}; name another with --data-dir", path.display())
+        })?;
         let file = path.join("lock");
         let lock = File::create(&file).with_context(|| format!("cannot open {}", file.display()))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {

@@ -41,7 +41,9 @@ type Builder = SubscriberBuilder<DefaultFields, Format, EnvFilter, fn() -> std::
 fn builder(filter: EnvFilter) -> Builder {
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let writer: fn() -> std::io::Stderr = stderr;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer)
+    // A log that nobody reads any more must not end the server: told about it on the same stderr, a panic would panic again.
+    let quiet = tracing_subscriber::fmt().log_internal_errors(false);
+    quiet.with_env_filter(filter).with_ansi(colours).with_writer(writer)
 }
 
 /// What to log, and who says so.

@@ -3,9 +3,12 @@
 //! Nothing of the program is linked here. Read `cli/usage.rs` for what is refused, `cli/jobs.rs` for a job's whole life.
 
 mod dead_letters;
+mod demo;
 mod doctor;
+mod every;
 mod fleet;
 mod jobs;
+mod screen;
 mod servers;
 mod usage;
 mod verify;

@@ -14,6 +14,6 @@ mod sessions;
 mod tables;
 
 /// Fails with everything that was found, not with the first thing only.
-fn nothing_found(findings: Vec<String>) {
+pub(crate) fn nothing_found(findings: Vec<String>) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::screen::Screen;
 use super::server::Server;
-use super::{Done, Ending, show, tell};
+use super::{Done, Ending, given, show, tell};
 
 /// Between two lines about a job's progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub(super) struct Status {
     #[command(flatten)]
     server: Server,
     /// The job
+    #[arg(value_parser = given::job)]
     id: JobId,
 }
 
@@ -41,6 +42,7 @@ pub(super) struct Watch {
     #[command(flatten)]
     server: Server,
     /// The job
+    #[arg(value_parser = given::job)]
     id: JobId,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Cancel {
     #[command(flatten)]
     server: Server,
     /// The job
+    #[arg(value_parser = given::job)]
     id: JobId,
 }
 
@@ -62,7 +65,8 @@ pub(super) struct Kinds {
 
 impl Upload {
     pub(super) async fn run(self) -> Done {
-        let file = self.server.client()?.upload(&self.path).await.map_err(|error| self.server.explain(error))?;
+        let file = self.server.client()?.upload(&self.path).await;
+        let file = file.map_err(|error| self.server.explain_file("PATH", error))?;
         Ok(tell(&if self.server.json { json(&file)? } else { show::file(&file) })?)
     }
 }

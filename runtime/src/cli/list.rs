@@ -7,7 +7,7 @@ use longshore_sdk::api::{DeadLetterChoice, JobList, JobState};
 use longshore_sdk::client::ListOptions;
 
 use super::server::Server;
-use super::{Done, Ending, jobs, show, tell};
+use super::{Done, Ending, given, jobs, show, tell};
 
 /// `longshore list`
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ pub(super) struct List {
     #[command(flatten)]
     server: Server,
     /// Only in this state: pending, running, completed, failed or canceled
-    #[arg(long, value_parser = state)]
+    #[arg(long, value_parser = given::state)]
     state: Option<JobState>,
     #[command(flatten)]
     page: Page,
@@ -27,11 +27,11 @@ struct Page {
     /// Only of this kind
     #[arg(long)]
     kind: Option<String>,
-    /// At most so many
-    #[arg(long, value_name = "N")]
+    /// At most so many [default: 50]
+    #[arg(long, value_name = "N", value_parser = given::count::<usize>)]
     limit: Option<usize>,
     /// Only those older than this job: the next page
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = given::job)]
     before: Option<JobId>,
 }
 
@@ -56,6 +56,7 @@ enum DlqCommand {
         #[command(flatten)]
         server: Server,
         /// The job
+        #[arg(value_parser = given::job)]
         id: JobId,
     },
     /// Make dead letters ready again
@@ -70,13 +71,13 @@ struct Choice {
     #[command(flatten)]
     server: Server,
     /// These jobs
-    #[arg(value_name = "ID", required_unless_present = "kind", conflicts_with = "kind")]
+    #[arg(value_name = "ID", value_parser = given::job, required_unless_present = "kind", conflicts_with = "kind")]
     ids: Vec<JobId>,
     /// Those of this kind, the oldest first
     #[arg(long)]
     kind: Option<String>,
     /// At most so many of the kind
-    #[arg(long, value_name = "N", requires = "kind")]
+    #[arg(long, value_name = "N", value_parser = given::count::<usize>, requires = "kind")]
     limit: Option<usize>,
 }
 
@@ -140,9 +141,4 @@ impl Page {
 
 fn told(server: &Server, page: &JobList) -> Done {
     Ok(tell(&if server.json { jobs::json(page)? } else { show::page(page) })?)
-}
-
-fn state(word: &str) -> Result<JobState, String> {
-    let found = JobState::ALL.into_iter().find(|state| state.word() == word);
-    found.ok_or_else(|| "write pending, running, completed, failed or canceled".to_owned())
 }

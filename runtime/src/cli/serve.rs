@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 
-use super::{Done, Ending, tell};
+use super::{Done, Ending, given, tell};
 use crate::app::Executors;
 use crate::config::{Config, Given, LogFormat, Sources, guess};
 use crate::stop::Stop;
@@ -17,13 +18,13 @@ use crate::{app, telemetry};
 #[derive(Debug, Args)]
 struct Common {
     /// A file with settings, like config.default.toml
-    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "PATH")]
+    #[arg(long, env = "LONGSHORE_CONFIG", hide_env_values = true, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Any setting, e.g. --set worker.lease=30; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Logs for people (text) or for machines (json)
-    #[arg(long, value_name = "FORMAT")]
+    /// Logs for people (text) or for machines (json) [env: LONGSHORE_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     log: Option<LogFormat>,
 }
 
@@ -72,7 +73,7 @@ struct Work {
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     kinds: Option<Vec<String>>,
     /// How many jobs at once [env: LONGSHORE_WORKER_SLOTS] [default: one per core, at least 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = given::slots)]
     slots: Option<u32>,
 }
 
@@ -231,12 +232,14 @@ impl Migrate {
         must_be_given("migrate", &[(config.database.url.is_none(), NO_DATABASE)])?;
         run_to_end(async |stop| {
             tokio::select! {
-                done = app::migrate(&config) => migrated(done?, self.json),
+                done = app::migrate(&config) => migrated(done.context(NOT_MIGRATED)?, self.json),
                 () = stop.asked() => Err(anyhow::anyhow!("stopped before the schema was up to date; run it again").into()),
             }
         })
     }
 }
+
+const NOT_MIGRATED: &str = "the schema is not up to date (is database.url right, and may its user make tables?)";
 
 fn migrated(version: usize, json: bool) -> Done {
     let text = format!("the ledger's schema is at version {version}");

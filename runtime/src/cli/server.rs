@@ -12,7 +12,13 @@ use crate::telemetry;
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// The server's address
-    #[arg(long, env = "LONGSHORE_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    #[arg(
+        long,
+        env = "LONGSHORE_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7070",
+        value_name = "URL"
+    )]
     server: String,
     /// Answer in JSON
     #[arg(long)]
@@ -21,7 +27,19 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn client(&self) -> Result<Client, Ending> {
-        Client::new(&self.server).map_err(|error| Ending::Usage(format!("--server: {error}")))
+        Client::new(&self.server)
+            .map_err(|error| Ending::Usage(format!("--server: {error}; write e.g. http://127.0.0.1:7070")))
+    }
+
+    /// The same where a file of the caller's was named in this place.
+    pub(super) fn explain_file(&self, place: &str, error: ClientError) -> Ending {
+        match error {
+            ClientError::File { path, error } => {
+                let path = path.display();
+                Ending::Failure(anyhow::anyhow!("{place}: cannot read {path} ({error}); name a file that is here"))
+            }
+            other => self.explain(other),
+        }
     }
 
     /// What a caller can do about it.

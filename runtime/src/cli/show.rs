@@ -43,13 +43,15 @@ pub(super) fn progress(view: &JobView) -> String {
     }
 }
 
-/// A bar with its percentage; an empty one where the end is not known.
+/// A percentage and its bar, in this order so that a narrow terminal cuts the bar; an empty one where the end is not known.
 pub(super) fn bar(fraction: Option<f64>) -> String {
-    let Some(fraction) = fraction.map(|fraction| fraction.clamp(0.0, 1.0)) else { return "░".repeat(BAR_CELLS) };
+    let Some(fraction) = fraction.map(|fraction| fraction.clamp(0.0, 1.0)) else {
+        return format!("   ? {}", "░".repeat(BAR_CELLS));
+    };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped: from 0 to 100")]
     let percent = (fraction * 100.0).floor() as usize;
     let full = percent * BAR_CELLS / 100;
-    format!("{}{} {percent:>3}%", "█".repeat(full), "░".repeat(BAR_CELLS - full))
+    format!("{percent:>3}% {}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }
 
 /// An upload, with what to write into a payload.
@@ -170,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_bar_fills_from_empty_to_full_and_never_past() {
-        assert_eq!(bar(Some(0.5)), format!("{}{}  50%", "█".repeat(12), "░".repeat(12)));
-        assert_eq!(bar(Some(7.0)), format!("{} 100%", "█".repeat(24)));
-        assert_eq!(bar(Some(0.999)), format!("{}░  99%", "█".repeat(23)));
-        assert_eq!(bar(None), "░".repeat(24));
+        assert_eq!(bar(Some(0.5)), format!(" 50% {}{}", "█".repeat(12), "░".repeat(12)));
+        assert_eq!(bar(Some(7.0)), format!("100% {}", "█".repeat(24)));
+        assert_eq!(bar(Some(0.999)), format!(" 99% {}░", "█".repeat(23)));
+        assert_eq!(bar(None), format!("   ? {}", "░".repeat(24)));
     }
 
     #[test]
@@ -203,7 +205,7 @@ mod tests {
         let running = json!({"state": "running", "attempt": 2, "progress": {"fraction": 0.25, "message": "rows"}});
         assert_eq!(
             progress(&view(running)),
-            format!("running  {}{}  25%  rows  attempt 2", "█".repeat(6), "░".repeat(18))
+            format!("running   25% {}{}  rows  attempt 2", "█".repeat(6), "░".repeat(18))
         );
         assert_eq!(progress(&view(json!({"state": "canceled"}))), "canceled");
     }

@@ -15,7 +15,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::server::Server;
-use super::{Done, Ending, jobs};
+use super::{Done, Ending, given, jobs};
 
 /// `longshore submit`
 #[derive(Debug, Args)]
@@ -34,19 +34,19 @@ pub(super) struct Submit {
     #[arg(long)]
     wait: bool,
     /// Not before so much time has passed, e.g. 500ms, 10s, 5m, 2h, 1d
-    #[arg(long, value_parser = duration, conflicts_with = "run_at")]
+    #[arg(long, value_name = "TIME", value_parser = given::duration, conflicts_with = "run_at")]
     delay: Option<Duration>,
     /// Not before this moment, e.g. 2030-01-31T08:00:00Z
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "MOMENT", value_parser = given::moment)]
     run_at: Option<Timestamp>,
-    /// high, normal or low
-    #[arg(long, value_parser = priority)]
+    /// high, normal or low [default: normal]
+    #[arg(long, value_name = "LANE", value_parser = given::priority)]
     priority: Option<Priority>,
-    /// How many attempts may fail
-    #[arg(long, value_name = "N")]
+    /// How many attempts there are at most [default: the kind's]
+    #[arg(long, value_name = "N", value_parser = given::count::<u32>)]
     max_attempts: Option<u32>,
-    /// How long one attempt may take, e.g. 90s
-    #[arg(long, value_parser = duration)]
+    /// How long one attempt may take, e.g. 90s [default: the kind's]
+    #[arg(long, value_name = "TIME", value_parser = given::duration)]
     timeout: Option<Duration>,
     /// Your own notes: a JSON object
     #[arg(long, value_name = "JSON", value_parser = notes)]
@@ -107,7 +107,10 @@ impl Submit {
         }
         let mut fields = fields(&payload)?;
         for (field, path) in &self.file {
-            let file = client.upload(path).await.map_err(|error| self.server.explain(error))?;
+            let file = client
+                .upload(path)
+                .await
+                .map_err(|error| self.server.explain_file(&format!("--file {field}"), error))?;
             fields.insert(field.clone(), to_raw_value(&Source::file(file.id))?);
         }
         Ok(to_raw_value(&fields)?)
@@ -143,25 +146,6 @@ fn field_and_path(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// A number and a unit; a bare number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds = match &text[number.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err("write a number and ms, s, m, h or d, e.g. 10s".into()),
-    };
-    let number: f64 = number.parse().map_err(|_| "write a number and a unit, e.g. 10s".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
-}
-
-fn priority(text: &str) -> Result<Priority, String> {
-    serde_json::from_value(Value::from(text)).map_err(|_| "write high, normal or low".into())
-}
-
 fn notes(text: &str) -> Result<Notes, String> {
     serde_json::from_str(text).map(Notes).map_err(|error| format!("write a JSON object ({error})"))
 }
@@ -169,18 +153,6 @@ fn notes(text: &str) -> Result<Notes, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_is_a_number_and_a_unit() {
-        let good =
-            [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("1.5m", 90_000), ("2h", 7_200_000), ("1d", 86_400_000)];
-        for (text, ms) in good {
-            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
-        for bad in ["", "s", "10 s", "-1s", "1w", "inf", "nan", "1e300d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_payload_is_given_here_in_a_file_or_on_stdin() {

@@ -71,7 +71,10 @@ async fn walk(ledger: &dyn Ledger, config: &Config) -> anyhow::Result<Told> {
     let patience = auditor::patience(config.worker.limits.lease);
     let (mut looked, mut found, mut after) = (0, vec![], None);
     loop {
-        let page = ledger.audit(after, PAGE, patience).await?;
+        let page = ledger
+            .audit(after, PAGE, patience)
+            .await
+            .context("the ledger cannot be looked at; is database.url right?")?;
         looked += page.jobs;
         found.extend(page.violations);
         after = page.last;

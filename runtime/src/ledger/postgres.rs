@@ -52,8 +52,11 @@ impl Postgres {
     /// # Errors
     /// [`LedgerError::Refused`] when the URL is none.
     pub fn connect(url: &str, connections: usize) -> Answer<Self> {
-        let mut config = tokio_postgres::Config::from_str(url)
-            .map_err(|error| LedgerError::Refused(format!("the database URL cannot be read: {error}")))?;
+        let mut config = tokio_postgres::Config::from_str(url).map_err(|error| {
+            LedgerError::Refused(format!(
+                "database.url cannot be read ({error}); it looks like postgres://user:password@host:5432/database"
+            ))
+        })?;
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
         config.application_name("longshore");
         // Generic plans: the hot statements take arrays whose lengths vary, and a custom plan each time costs more than

@@ -29,6 +29,10 @@ impl Desk {
         self.ask_with(args, "").await
     }
 
+    pub(super) fn url(&self) -> String {
+        self.dev.url()
+    }
+
     async fn ask_with(&self, args: &[&str], stdin: &str) -> Result<Said> {
         longshore(args, &[("LONGSHORE_SERVER", &self.dev.url())], stdin).await
     }
@@ -95,6 +99,24 @@ async fn a_payload_comes_from_a_file_or_stdin_and_names_an_upload() -> Result<()
     std::fs::write(&named, &payload)?;
     let said = desk.ask(&["submit", "csv.import", &format!("@{}", named.display()), "--wait"]).await?;
     assert_eq!(said.code, Some(0), "{said:?}");
+    desk.close().await
+}
+
+#[tokio::test]
+async fn an_upload_says_what_to_write_into_a_payload() -> Result<()> {
+    let desk = Desk::open().await?;
+    let dir = scratch::dir("cli-files")?;
+    let file = dir.path().join("photo.jpg");
+    std::fs::write(&file, "twelve bytes")?;
+    let path = file.to_string_lossy();
+    let told = desk.json(&["upload", &path, "--json"]).await?;
+    assert_eq!((&told["name"], &told["bytes"]), (&json!("photo.jpg"), &json!(12)));
+    let shown = desk.ask(&["upload", &path]).await?;
+    let lines: Vec<&str> = shown.out.lines().collect();
+    assert_eq!((shown.code, lines.len()), (Some(0), 2), "{shown:?}");
+    let id = lines[0].strip_suffix("  photo.jpg  12 B").unwrap_or_default();
+    assert_eq!(lines[1], format!("  payload   {{\"file\": \"{id}\"}}"), "{shown:?}");
+    assert_ne!(told["id"], id, "each upload is a file of its own");
     desk.close().await
 }
 

@@ -31,10 +31,10 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// There is no URI.
-    #[error("broker.uris is empty; give at least one, such as amqp://guest:guest@127.0.0.1:5672/%2f")]
+    #[error("broker.urls is empty; give at least one, such as amqp://guest:guest@127.0.0.1:5672/%2f")]
     NoUri,
     /// One of them is not an AMQP URI. The URI itself is not shown, for it may hold a password.
-    #[error("broker.uris[{0}] is no AMQP URI ({1}); it looks like amqps://user:password@host:5671/vhost")]
+    #[error("broker.urls[{0}] is no AMQP URI ({1}); it looks like amqps://user:password@host:5671/vhost")]
     BadUri(usize, String),
 }
 
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_bad_uri_is_named_by_its_place_and_not_shown() {
         let error = Settings::new(&["amqp://localhost", "http://ann:hush@host"]).unwrap_err().to_string();
-        assert!(error.contains("broker.uris[1]") && !error.contains("hush"), "{error}");
+        assert!(error.contains("broker.urls[1]") && !error.contains("hush"), "{error}");
         assert_eq!(Settings::new::<&str>(&[]).unwrap_err(), SettingsError::NoUri);
     }
 

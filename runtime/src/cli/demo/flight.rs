@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::process::Dev;
-use super::say;
+use super::story::Story;
 use crate::cli::screen::Screen;
 use crate::cli::show;
 
@@ -69,7 +69,7 @@ impl Flight {
     }
 
     /// Shows the jobs to their end, with the kill on the way.
-    pub(super) async fn follow(mut self, client: &Client, dev: &mut Dev) -> anyhow::Result<Vec<Work>> {
+    pub(super) async fn follow(mut self, story: &Story, client: &Client, dev: &mut Dev) -> anyhow::Result<Vec<Work>> {
         let mut screen = Screen::of_stderr(LINE_EVERY);
         let deadline = Instant::now() + GIVE_UP;
         while !self.works.iter().all(Work::has_ended) {
@@ -81,7 +81,7 @@ impl Flight {
             if !self.killed && self.works.iter().any(Work::is_mid_transcode) {
                 screen.end();
                 self.killed = true;
-                kill_and_restart(dev).await?;
+                kill_and_restart(story, dev).await?;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -118,14 +118,14 @@ impl Work {
     }
 }
 
-async fn kill_and_restart(dev: &mut Dev) -> anyhow::Result<()> {
+async fn kill_and_restart(story: &Story, dev: &mut Dev) -> anyhow::Result<()> {
     let id = dev.id();
     dev.kill()?;
-    say("kill -9", &format!("process {id}, in the middle of the transcode"));
+    story.say("kill -9", &format!("process {id}, in the middle of the transcode"));
     let began = Instant::now();
     dev.restart().await?;
     let took = began.elapsed().as_secs_f64();
-    say("restart", &format!("process {} on the same data, ready in {took:.1} s; the jobs go on", dev.id()));
+    story.say("restart", &format!("process {} on the same data, ready in {took:.1} s; the jobs go on", dev.id()));
     Ok(())
 }
 

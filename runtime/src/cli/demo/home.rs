@@ -29,7 +29,7 @@ impl Home {
         };
         for place in [&home.inputs, &home.outputs, &home.data] {
             std::fs::create_dir_all(place)
-                .with_context(|| format!("{}: name another directory with --data-dir", place.display()))?;
+                .with_context(|| format!("cannot make {}; name another directory with --data-dir", place.display()))?;
         }
         Ok(home)
     }
