@@ -5,6 +5,7 @@
 mod artifacts;
 mod body;
 mod dead_letters;
+mod events;
 mod files;
 mod fleet;
 pub mod health;
@@ -67,6 +68,11 @@ pub struct ApiSettings {
     pub recheck: Duration,
     /// Long-polls at once; one more is answered without waiting. Default 5,000.
     pub max_waiters: usize,
+    /// Streams of events at once; one more is answered 503. Default 5,000.
+    pub max_streams: usize,
+    /// A stream says so often that it lives, and asks the ledger even when nothing was announced. Default 15 s.
+    #[serde(with = "seconds")]
+    pub stream_heartbeat: Duration,
     /// The most attempts a caller may ask for. Default 100.
     pub max_attempts: u32,
     /// The longest attempt a caller may ask for. Default 24 h.
@@ -105,6 +111,9 @@ pub struct ApiSettings {
     /// A connection is closed when it brings no further request for so long. Default 75 s.
     #[serde(with = "seconds")]
     pub idle_timeout: Duration,
+    /// A connection is cut when its reader takes nothing of an answer for so long. Default 30 s.
+    #[serde(with = "seconds")]
+    pub write_idle: Duration,
     /// A longer head is refused. Default 64 KiB.
     pub max_header_bytes: usize,
     /// How long open calls may go on when the server stops. Default 20 s.
@@ -121,6 +130,8 @@ impl Default for ApiSettings {
             max_wait: Duration::from_secs(30),
             recheck: Duration::from_secs(1),
             max_waiters: 5_000,
+            max_streams: 5_000,
+            stream_heartbeat: Duration::from_secs(15),
             max_attempts: 100,
             max_timeout: Duration::from_secs(24 * 3600),
             max_delay: Duration::from_secs(366 * 24 * 3600),
@@ -136,6 +147,7 @@ impl Default for ApiSettings {
             max_connections: 10_000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            write_idle: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
             shutdown_grace: Duration::from_secs(20),
         }
@@ -154,6 +166,8 @@ pub struct Api {
     last_look: fleet::LastLook,
     /// Room for long-polls.
     waiting_room: Semaphore,
+    /// Room for streams.
+    streams: Arc<Semaphore>,
     stop: Stop,
 }
 
@@ -168,9 +182,10 @@ impl Api {
         settings: ApiSettings,
     ) -> Self {
         let waiting_room = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
+        let streams = Arc::new(Semaphore::new(settings.max_streams.min(Semaphore::MAX_PERMITS)));
         let submits = batch::submits(stop, ledger.clone());
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
-        Self { ledger, submits, broker, storage, feed, settings, schemas, last_look, waiting_room, stop }
+        Self { ledger, submits, broker, storage, feed, settings, schemas, last_look, waiting_room, streams, stop }
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
@@ -210,6 +225,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/dead-letters/replay", post(dead_letters::replay))
         .route("/v1/dead-letters/purge", post(dead_letters::purge))
         .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/events", get(events::follow))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))
         .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::download))

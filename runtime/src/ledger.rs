@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod batch;
 pub mod facts;
+pub mod history;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use longshore_sdk::{JobId, Progress};
+use longshore_sdk::JobId;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -60,12 +61,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// as it is and answered with its present row, so a repeat is harmless; so is one whose idempotency key lives, under
     /// whatever id, and one whose unique key an unfinished job of its kind holds.
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>>;
-    /// The caller's publish failed: hands the job to the relay, if its version is unchanged.
+    /// The caller's publish failed: hands the job to the relay, with its announcements, if its version is unchanged.
     async fn unqueue(&self, job: JobId, version: i64) -> Answer<()>;
     /// One job.
     async fn job(&self, job: JobId) -> Answer<Option<Job>>;
     /// A job's ended attempts, oldest first.
     async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>>;
+    /// Everything that happened to a job and was announced, in order: rebuilt from its row and its attempts, by one read.
+    async fn history(&self, job: JobId) -> Answer<Option<Vec<Event>>>;
     /// Jobs, newest first.
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>>;
 
@@ -76,7 +79,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Stores a checkpoint if the attempt still holds the job; says whether it does.
     async fn save_checkpoint(&self, fence: Fence, checkpoint: &RawValue) -> Answer<bool>;
     /// Stores progress of attempts that still hold their jobs. Not a transition: no version moves.
-    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()>;
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()>;
 
     // What callers and operators ask.
 
@@ -105,10 +108,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// They were published: marks those whose version is unchanged.
     async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
     /// Jobs with a transition that no delivery stands behind, to announce.
-    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>>;
-    /// An announcement failed: leaves it to the relay, where the version is unchanged.
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Unannounced>>;
+    /// The announcement of this version failed: leaves it to the relay, wherever the job is by now.
     async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
-    /// They were announced: clears the mark where the version is the one announced.
+    /// They were announced: clears the mark where the version is still the one looked at.
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
 
     /// How many jobs of each kind wait and run now; kinds with none are left out. A scan of the unfinished: not for every second.

@@ -3,10 +3,12 @@
 //! while answers may gain fields that an older client skips. Read [`problem`] for the errors.
 
 mod bulk;
+mod event;
 mod fleet;
 pub mod problem;
 
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
+pub use event::{Event, EventData, EventId, EventWord, NoEventId};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
 pub use problem::{FieldError, Problem};
 

@@ -11,8 +11,8 @@ use longshore_sdk::JobId;
 use tokio::sync::watch;
 
 use super::{Agents, lead};
-use crate::broker::Broker;
-use crate::ledger::{Answer, Event, Ready};
+use crate::broker::{Broker, BrokerError};
+use crate::ledger::{Answer, Ready, Unannounced};
 use crate::notify::{road, topic};
 use crate::stop::Stop;
 
@@ -51,7 +51,7 @@ impl Agents {
 
     async fn announce_owed(&self) -> Answer<bool> {
         let owed = self.ledger.unannounced(BATCH).await?;
-        let told = owed.into_iter().map(|event| tell(Arc::clone(&self.broker), event));
+        let told = owed.into_iter().map(|owed| tell(Arc::clone(&self.broker), owed));
         let told: Vec<_> = stream::iter(told).buffer_unordered(WINDOW).filter_map(std::future::ready).collect().await;
         if !told.is_empty() {
             self.ledger.mark_announced(&told).await?;
@@ -79,7 +79,7 @@ pub(super) async fn publish(broker: &Arc<dyn Broker>, jobs: Vec<Ready>) -> Vec<(
 }
 
 async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
-    match broker.publish(&road::message(&job)).await {
+    match put(&*broker, &job).await {
         Ok(()) => Some((job.job, job.version)),
         Err(error) => {
             let correlation_id = job.correlation_id.as_deref();
@@ -89,7 +89,18 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
     }
 }
 
-async fn tell(broker: Arc<dyn Broker>, event: Event) -> Option<(JobId, i64)> {
-    let told = broker.announce(&topic::announcement(&event)).await;
-    told.is_ok().then_some((event.job, event.version))
+/// Its acceptance goes first where it may not have been announced; both are on their way before either is confirmed.
+async fn put(broker: &dyn Broker, job: &Ready) -> Result<(), BrokerError> {
+    let (message, accepted) = (road::message(job), job.accepted());
+    let Some(accepted) = accepted else { return broker.publish(&message).await };
+    let announcement = topic::announcement(&accepted);
+    tokio::try_join!(broker.announce(&announcement), broker.publish(&message)).map(drop)
+}
+
+/// A job's history in order; if not all of it was taken, it is owed still.
+async fn tell(broker: Arc<dyn Broker>, owed: Unannounced) -> Option<(JobId, i64)> {
+    for event in &owed.events {
+        broker.announce(&topic::announcement(event)).await.ok()?;
+    }
+    Some((owed.job, owed.version))
 }

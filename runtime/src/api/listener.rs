@@ -114,7 +114,7 @@ async fn converse(stream: TcpStream, router: Router, settings: &ApiSettings, sto
     // A small answer must not wait for the acknowledgement of the one before. One that is gone already shows at the read.
     let _ = stream.set_nodelay(true);
     let pace = Arc::new(Pace::default());
-    let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout);
+    let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout, settings.write_idle);
     let service = service_fn(move |request| paced(router.clone(), request, Arc::clone(&pace)));
     let mut http = http1::Builder::new();
     // hyper's own limit on a head runs from the last answer on: it is the limit on idleness.

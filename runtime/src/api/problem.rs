@@ -198,6 +198,13 @@ impl Refusal {
         self
     }
 
+    /// When asking again may go well.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     /// The address of what it happened to.
     #[must_use]
     pub fn about(mut self, instance: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 
 mod batches;
 mod dead_letters;
+mod events;
 mod files;
 mod fleet;
 mod idempotency;
@@ -27,6 +28,7 @@ use super::*;
 use crate::broker::embedded::{Embedded, Limits};
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::{Claim, Claimed, Ended, Fence, Kind, Record, Settle, WorkerCard};
+use crate::notify::topic;
 use crate::storage::StorageSettings;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -117,6 +119,13 @@ impl World {
         let fence = self.start(job).await;
         let result = RawValue::from_string("42".into()).unwrap();
         self.record(fence, Ended::Done, Settle::Complete { result, artifacts }).await;
+    }
+
+    /// Tells all that happened to the job, as its worker does and the relay after it.
+    async fn announce(&self, job: JobId) {
+        for event in self.ledger.history(job).await.unwrap().unwrap() {
+            self.broker.announce(&topic::announcement(&event)).await.unwrap();
+        }
     }
 
     async fn fail(&self, job: JobId) {

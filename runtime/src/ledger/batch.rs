@@ -101,7 +101,7 @@ enum Step {
 
 enum Told {
     Claimed(Claimed),
-    Recorded(Recorded),
+    Recorded(Box<Recorded>),
 }
 
 impl Rounds {
@@ -127,7 +127,7 @@ impl Rounds {
     /// [`LedgerError::Unavailable`]: ask again; if it was recorded, the answer is [`Recorded::Before`].
     pub async fn record(&self, record: Record) -> Answer<Recorded> {
         match self.group.ask(Step::Record(Box::new(record))).await? {
-            Told::Recorded(recorded) => Ok(recorded),
+            Told::Recorded(recorded) => Ok(*recorded),
             Told::Claimed(_) => unreachable!("answers come in the order of their questions"),
         }
     }
@@ -144,9 +144,9 @@ async fn one_round(ledger: &dyn Ledger, worker: Uuid, steps: Vec<Step>) -> Answe
     }
     let Round { claims, records } = ledger.round(worker, &claims, &records).await?;
     let (mut claims, mut records) = (claims.into_iter(), records.into_iter());
-    let answers = order
-        .into_iter()
-        .map(|is_claim| if is_claim { claims.next().map(Told::Claimed) } else { records.next().map(Told::Recorded) });
+    let answers = order.into_iter().map(|is_claim| {
+        if is_claim { claims.next().map(Told::Claimed) } else { records.next().map(Box::new).map(Told::Recorded) }
+    });
     Ok(answers.map(|told| told.expect("a round answers each question")).collect())
 }
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod facts;
+mod history;
 mod jobs;
 mod leases;
 mod migrate;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use jiff::Timestamp;
-use longshore_sdk::{JobId, Progress};
+use longshore_sdk::JobId;
 use serde_json::value::RawValue;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -29,8 +30,8 @@ use uuid::Uuid;
 
 use super::{
     Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard,
-    WorkerRow,
+    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced,
+    Whose, WorkerCard, WorkerRow,
 };
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
@@ -145,6 +146,10 @@ impl Ledger for Postgres {
         self.read_attempts(job).await
     }
 
+    async fn history(&self, job: JobId) -> Answer<Option<Vec<Event>>> {
+        self.read_history(job).await
+    }
+
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
         self.read_list(filter).await
     }
@@ -157,7 +162,7 @@ impl Ledger for Postgres {
         self.write_checkpoint(fence, checkpoint).await
     }
 
-    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()> {
         self.write_progress(worker, progress).await
     }
 
@@ -197,16 +202,16 @@ impl Ledger for Postgres {
         self.write_queued(jobs).await
     }
 
-    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Unannounced>> {
         self.read_unannounced(limit).await
     }
 
     async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
-        self.set_unannounced(jobs, true).await
+        self.owe(jobs).await
     }
 
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
-        self.set_unannounced(jobs, false).await
+        self.clear_owed(jobs).await
     }
 
     async fn census(&self) -> Answer<Vec<Census>> {

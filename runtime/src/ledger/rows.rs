@@ -217,6 +217,10 @@ pub struct Ready {
     pub priority: Priority,
     /// Its version when it was picked.
     pub version: i64,
+    /// Its last attempt's number; 0 before the first.
+    pub attempt: u32,
+    /// When it was accepted.
+    pub created_at: Timestamp,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
 }
@@ -228,8 +232,19 @@ impl From<&Job> for Ready {
             kind: job.kind.clone(),
             priority: job.priority,
             version: job.version,
+            attempt: job.attempt,
+            created_at: job.created_at,
             correlation_id: job.correlation_id.clone(),
         }
+    }
+}
+
+impl Ready {
+    /// The event of its acceptance, if no attempt was made yet: whoever publishes a job for the first time announces it first,
+    /// so that none runs unannounced.
+    pub fn accepted(&self) -> Option<Event> {
+        let accepted = || Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        (self.attempt == 0).then(accepted)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod columns;
+mod history;
 mod jobs;
 mod lane;
 mod leases;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use longshore_sdk::{JobId, Progress};
+use longshore_sdk::JobId;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -32,8 +33,8 @@ use uuid::Uuid;
 use self::lane::Lane;
 use super::{
     Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Rescued, Round, Submitted, Whose, WorkerCard,
-    WorkerRow,
+    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced,
+    Whose, WorkerCard, WorkerRow,
 };
 
 /// Threads that read beside the writer: one for a long listing, one for everybody else.
@@ -153,6 +154,10 @@ impl Ledger for Sqlite {
         self.read(move |db, _| jobs::attempts(db, job)).await
     }
 
+    async fn history(&self, job: JobId) -> Answer<Option<Vec<Event>>> {
+        self.read(move |db, _| history::of(db, job)).await
+    }
+
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
         let filter = filter.clone();
         self.read(move |db, _| jobs::list(db, &filter)).await
@@ -168,7 +173,7 @@ impl Ledger for Sqlite {
         self.write(move |db, _| round::save_checkpoint(db, fence, &checkpoint)).await
     }
 
-    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
+    async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()> {
         let progress: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).cloned().collect();
         self.write(move |db, _| round::save_progress(db, &progress)).await
     }
@@ -213,18 +218,18 @@ impl Ledger for Sqlite {
         self.write(move |db, now| road::mark_queued(db, now, &marked)).await
     }
 
-    async fn unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
+    async fn unannounced(&self, limit: usize) -> Answer<Vec<Unannounced>> {
         self.read(move |db, _| road::unannounced(db, limit)).await
     }
 
     async fn mark_unannounced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
         let marked = jobs.to_vec();
-        self.write(move |db, _| road::set_unannounced(db, &marked, true)).await
+        self.write(move |db, _| road::owe(db, &marked)).await
     }
 
     async fn mark_announced(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
         let marked = jobs.to_vec();
-        self.write(move |db, _| road::set_unannounced(db, &marked, false)).await
+        self.write(move |db, _| road::clear_owed(db, &marked)).await
     }
 
     async fn census(&self) -> Answer<Vec<Census>> {

@@ -1,73 +1,127 @@
-//! A transition as a CloudEvent on the topic exchange. Pure: the same transition makes the same announcement, so a repeat is
-//! recognised by its id.
+//! A transition as a CloudEvent, for the topic exchange and for whoever reads events over HTTP. Pure: the same transition makes
+//! the same event, byte for byte, so a repeat is recognised by its id. It decides nothing about who hears it.
 
-use serde_json::json;
+use bytes::Bytes;
+use longshore_sdk::api::{self, EventData, EventWord, JobState};
 
 use crate::broker::Announcement;
 use crate::job::state::State;
-use crate::ledger::Event;
+use crate::ledger::{Ended, Event};
 
 /// The announcement of a transition.
 pub fn announcement(event: &Event) -> Announcement {
+    Announcement {
+        id: event.id().to_string(),
+        topic: format!("job.{}.{}", event.kind, word(event).word()),
+        body: body(event),
+    }
+}
+
+/// The event as JSON.
+pub fn body(event: &Event) -> Bytes {
+    serde_json::to_vec(&cloud_event(event)).expect("an event has string keys").into()
+}
+
+/// The event as strangers see it.
+pub fn cloud_event(event: &Event) -> api::Event {
     let word = word(event);
-    let id = format!("{}.{}", event.job, event.version);
-    let body = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "/longshore",
-        "type": format!("longshore.job.{word}"),
-        "subject": event.job,
-        "time": event.at,
-        "datacontenttype": "application/json",
-        "data": {
-            "job": event.job,
-            "kind": event.kind,
-            "state": event.state.word(),
-            "sequence": event.version,
-            "attempt": event.attempt,
-            "error": event.error,
-            "correlation_id": event.correlation_id,
+    api::Event {
+        specversion: "1.0".into(),
+        id: event.id().to_string(),
+        source: "/longshore".into(),
+        event_type: format!("longshore.job.{}", word.word()),
+        subject: event.job,
+        time: event.at,
+        datacontenttype: "application/json".into(),
+        data: EventData {
+            job: event.job,
+            kind: event.kind.clone(),
+            event: word,
+            state: state(event.state),
+            sequence: event.version,
+            attempt: event.attempt,
+            outcome: event.ended.map(Ended::word).map(str::to_owned),
+            error: event.error.clone(),
+            progress: event.progress.as_ref().map(|report| report.progress.clone()),
+            correlation_id: event.correlation_id.clone(),
         },
-    });
-    Announcement { id, topic: format!("job.{}.{word}", event.kind), body: body.to_string().into() }
+    }
 }
 
 /// What happened, in one word.
-pub fn word(event: &Event) -> &'static str {
+pub fn word(event: &Event) -> EventWord {
     match event.state {
-        State::Pending if event.attempt == 0 => "accepted",
-        State::Pending if event.error.is_some() => "attempt_failed",
-        State::Pending => "requeued",
-        State::Running => "started",
-        State::Completed => "completed",
-        State::Failed => "failed",
-        State::Canceled => "canceled",
+        State::Pending if event.attempt == 0 => EventWord::Accepted,
+        State::Pending if event.error.is_some() => EventWord::AttemptFailed,
+        State::Pending => EventWord::Requeued,
+        State::Running if event.progress.is_some() => EventWord::Progressed,
+        State::Running => EventWord::Started,
+        State::Completed => EventWord::Completed,
+        State::Failed => EventWord::Failed,
+        State::Canceled => EventWord::Canceled,
+    }
+}
+
+fn state(state: State) -> JobState {
+    match state {
+        State::Pending => JobState::Pending,
+        State::Running => JobState::Running,
+        State::Completed => JobState::Completed,
+        State::Failed => JobState::Failed,
+        State::Canceled => JobState::Canceled,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use longshore_sdk::JobId;
+    use jiff::Timestamp;
+    use longshore_sdk::{ErrorReport, JobId};
 
     use super::*;
+    use crate::ledger::Report;
+
+    fn event(state: State, attempt: u32) -> Event {
+        let accepted = Event::accepted(JobId::fresh(), "image.resize", Some("r-1"), Timestamp::UNIX_EPOCH);
+        Event { version: 3, state, attempt, ..accepted }
+    }
 
     #[test]
     fn a_repeated_announcement_is_recognised_by_its_id() {
-        let event = Event {
-            job: JobId::fresh(),
-            kind: "image.resize".into(),
-            version: 3,
-            state: State::Completed,
-            attempt: 1,
-            error: None,
-            correlation_id: Some("r-1".into()),
-            at: jiff::Timestamp::UNIX_EPOCH,
-        };
+        let event = event(State::Completed, 1);
         let (one, again) = (announcement(&event), announcement(&event));
         assert_eq!(one, again);
         assert_eq!(one.id, format!("{}.3", event.job));
         assert_eq!(one.topic, "job.image.resize.completed");
         let body: serde_json::Value = serde_json::from_slice(&one.body).unwrap();
-        assert_eq!(body["data"]["state"], "completed");
+        assert_eq!((&body["data"]["state"], &body["specversion"]), (&"completed".into(), &"1.0".into()));
+        assert_eq!(body["id"], one.id);
+    }
+
+    #[test]
+    fn what_is_read_back_is_what_was_said() {
+        let said = cloud_event(&event(State::Failed, 2));
+        let read: api::Event = serde_json::from_slice(&serde_json::to_vec(&said).unwrap()).unwrap();
+        assert_eq!(read, said);
+    }
+
+    #[test]
+    fn every_transition_has_its_word_and_progress_its_place_under_one() {
+        let failed = Event { error: Some(ErrorReport::new("rough_sea", "no")), ..event(State::Pending, 1) };
+        let report = Report { n: 4, at: Timestamp::UNIX_EPOCH, progress: "half".into() };
+        let progressed = Event { progress: Some(report), ..event(State::Running, 1) };
+        let told = [
+            (event(State::Pending, 0), EventWord::Accepted),
+            (event(State::Running, 1), EventWord::Started),
+            (progressed.clone(), EventWord::Progressed),
+            (failed, EventWord::AttemptFailed),
+            (event(State::Pending, 1), EventWord::Requeued),
+            (event(State::Completed, 1), EventWord::Completed),
+            (event(State::Failed, 1), EventWord::Failed),
+            (event(State::Canceled, 0), EventWord::Canceled),
+        ];
+        for (event, expected) in told {
+            assert_eq!(word(&event), expected);
+        }
+        assert_eq!(announcement(&progressed).id, format!("{}.3.4", progressed.job));
     }
 }

@@ -17,7 +17,9 @@ use super::slots::Seat;
 use super::watermark::Owed;
 use crate::broker::{BrokerError, Delivery};
 use crate::job::verdict::{Account, Ending, Verdict, decide};
-use crate::ledger::{Claim, Claimed, Ended, Event, Granted, LedgerError, NewJob, Priority, Record, Recorded, Settle};
+use crate::ledger::{
+    Claim, Claimed, Ended, Event, Granted, LedgerError, NewJob, Priority, Record, Recorded, Settle, Submitted,
+};
 use crate::metrics;
 use crate::metrics::events::AttemptEnd;
 use crate::notify::topic;
@@ -68,12 +70,19 @@ impl Shift {
             Claimed::Suspect => return self.work_alone(delivery, seat).await,
             other => return self.pass(delivery, other).await,
         };
-        let outcome = self.run(&job).await?; // never panics, never outlives the lease
+        // That it started is announced beside the attempt, which waits for no broker; and before its end is.
+        let (told, recorded) = tokio::join!(self.say(job.started()), self.run_and_record(&job, seat));
+        let Some((event, owed)) = recorded? else { return Ok(()) }; // fenced off: another attempt has the job
+        told?; // its end comes after it
+        self.forget_kept(&job, &event).await;
+        self.announce([event], owed).await
+    }
+
+    async fn run_and_record(&self, job: &Granted, seat: Seat) -> Result<Option<(Event, Owed)>, Trouble> {
+        let outcome = self.run(job).await?; // never panics, never outlives the lease
         drop(seat);
-        let close = self.close(&job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
-        let Some(event) = self.record(&job, close).await? else { return Ok(()) }; // fenced off: another attempt has the job
-        self.forget_kept(&job, &event.0).await;
-        self.announce(event).await
+        let close = self.close(job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
+        self.record(job, close).await
     }
 
     /// What the attempts of a settled job had put aside for each other. A failure here leaves files and harms nobody.
@@ -100,7 +109,7 @@ impl Shift {
     /// A delivery whose job is not ours to run.
     async fn pass(&self, delivery: &Delivery, claimed: Claimed) -> Result<(), Trouble> {
         match claimed {
-            Claimed::Settled(event) => self.announce((event, self.watermark.owe())).await,
+            Claimed::Settled(history) => self.announce(history, self.watermark.owe()).await,
             Claimed::Unknown => Ok(self.broker.bury(delivery, "the ledger has no such job").await?),
             Claimed::NoLease => Err(Trouble::LeaseLost),
             Claimed::Busy | Claimed::NotDue | Claimed::Suspect | Claimed::Run(_) => Ok(()),
@@ -113,7 +122,11 @@ impl Shift {
         let claimed = self.ask_to_claim(claim).await?;
         let (Claimed::Unknown, Some(payload)) = (&claimed, foreign) else { return Ok(claimed) };
         let Some(entry) = self.registry.get(&delivery.kind) else { return Ok(claimed) };
-        self.ledger.submit(&[new_job(claim, delivery, payload, entry)]).await?;
+        let made = self.ledger.submit(&[new_job(claim, delivery, payload, entry)]).await?;
+        // Whoever puts a job on its way announces it first, and this one came without us.
+        for job in made.iter().filter_map(Submitted::job) {
+            self.say(Event::accepted(job.id, &job.kind, job.correlation_id.as_deref(), job.created_at)).await?;
+        }
         self.ask_to_claim(claim).await
     }
 
@@ -129,7 +142,7 @@ impl Shift {
     async fn run(&self, job: &Granted) -> Result<Outcome, Trouble> {
         let Some(entry) = self.registry.get(&job.kind) else { return Ok(Outcome::Yielded) };
         let cancellation = Cancellation::draining_with(self.draining.clone());
-        let _place = self.running.enter(job.fence, cancellation.clone());
+        let _place = self.running.enter(job.fence, job.started(), cancellation.clone());
         // Looked at after entering the table: a lapse before it would not have found us.
         if self.lapsed.is_cancelled() {
             cancellation.cancel(CancelReason::LeaseLost);
@@ -184,15 +197,22 @@ impl Shift {
         if lapsed { Err(Trouble::LeaseLost) } else { Ok(()) }
     }
 
+    async fn announce(&self, events: impl IntoIterator<Item = Event>, owed: Owed) -> Result<(), Trouble> {
+        for event in events {
+            self.say(event).await?;
+        }
+        owed.announced(&self.watermark);
+        self.hints.notify_one(); // a retry may be due before the relay looks next
+        Ok(())
+    }
+
     /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
-    async fn announce(&self, (event, owed): (Event, Owed)) -> Result<(), Trouble> {
+    async fn say(&self, event: Event) -> Result<(), Trouble> {
         if let Err(error) = self.broker.announce(&topic::announcement(&event)).await {
             let Event { job, kind, attempt, correlation_id, .. } = &event;
             tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
             self.ledger.mark_unannounced(&[(event.job, event.version)]).await?;
         }
-        owed.announced(&self.watermark);
-        self.hints.notify_one(); // a retry may be due before the relay looks next
         Ok(())
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use jiff::Timestamp;
 use longshore_sdk::{CancelReason, Cancellation, JobId, Progress};
 
-use crate::ledger::Fence;
+use crate::ledger::{Event, Fence, Report};
 
 /// The table of running attempts.
 #[derive(Debug, Default, Clone)]
@@ -14,7 +15,10 @@ pub(super) struct Running(Arc<Mutex<HashMap<Fence, Entry>>>);
 #[derive(Debug)]
 struct Entry {
     cancellation: Cancellation,
+    /// Its progress is announced under it.
+    started: Event,
     progress: Option<Progress>,
+    reports: u32,
 }
 
 /// An attempt's place in the table, left when dropped.
@@ -27,8 +31,8 @@ pub(super) struct Place {
 impl Running {
     /// Enters an attempt.
     #[must_use]
-    pub(super) fn enter(&self, fence: Fence, cancellation: Cancellation) -> Place {
-        self.table().insert(fence, Entry { cancellation, progress: None });
+    pub(super) fn enter(&self, fence: Fence, started: Event, cancellation: Cancellation) -> Place {
+        self.table().insert(fence, Entry { cancellation, started, progress: None, reports: 0 });
         Place { table: self.clone(), fence }
     }
 
@@ -63,14 +67,22 @@ impl Running {
         }
     }
 
-    /// The reports since the last call, the newest of each attempt.
-    pub(super) fn reports(&self) -> Vec<(Fence, Progress)> {
-        let mut table = self.table();
-        table.iter_mut().filter_map(|(fence, entry)| Some((*fence, entry.progress.take()?))).collect()
+    /// The reports since the last call, the newest of each attempt, as events; `now` is when.
+    pub(super) fn reports(&self, now: Timestamp) -> Vec<(Fence, Event)> {
+        self.table().iter_mut().filter_map(|(fence, entry)| Some((*fence, entry.report(now)?))).collect()
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Fence, Entry>> {
         self.0.lock().expect("no panic while held")
+    }
+}
+
+impl Entry {
+    fn report(&mut self, now: Timestamp) -> Option<Event> {
+        let progress = self.progress.take()?;
+        self.reports += 1;
+        let report = Report { n: self.reports, at: now, progress };
+        Some(Event { at: now, progress: Some(report), ..self.started.clone() })
     }
 }
 
@@ -84,16 +96,23 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn started(fence: Fence) -> Event {
+        let accepted = Event::accepted(fence.job, "demo", None, Timestamp::UNIX_EPOCH);
+        Event { version: 2, attempt: fence.attempt, ..accepted }
+    }
+
     #[test]
     fn progress_is_taken_once_and_only_of_those_that_run() {
         let running = Running::default();
         let fence = Fence { job: JobId::fresh(), attempt: 1, worker: uuid::Uuid::nil() };
         running.report(&fence, 0.1.into());
-        let place = running.enter(fence, Cancellation::default());
+        let place = running.enter(fence, started(fence), Cancellation::default());
         running.report(&fence, 0.2.into());
         running.report(&fence, 0.5.into());
-        assert_eq!(running.reports(), [(fence, 0.5.into())]);
-        assert_eq!(running.reports(), []);
+        let [(_, event)] = &running.reports(Timestamp::UNIX_EPOCH)[..] else { panic!("one of the one that runs") };
+        let Some(Report { n: 1, progress, .. }) = &event.progress else { panic!("{event:?}") };
+        assert_eq!((progress, event.id().to_string()), (&0.5.into(), format!("{}.2.1", fence.job)));
+        assert_eq!(running.reports(Timestamp::UNIX_EPOCH), []);
         drop(place);
         assert!(!running.has(&fence));
     }
@@ -104,7 +123,8 @@ mod tests {
         let fence = |job| Fence { job, attempt: 1, worker: uuid::Uuid::nil() };
         let (one, other) = (Cancellation::default(), Cancellation::default());
         let job = JobId::fresh();
-        let places = [running.enter(fence(job), one.clone()), running.enter(fence(JobId::fresh()), other.clone())];
+        let places = [(job, &one), (JobId::fresh(), &other)]
+            .map(|(job, cancellation)| running.enter(fence(job), started(fence(job)), cancellation.clone()));
         running.cancel(job, CancelReason::Requested);
         assert_eq!((one.reason(), other.reason()), (Some(CancelReason::Requested), None));
         drop(places);

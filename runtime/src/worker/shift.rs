@@ -20,7 +20,8 @@ use super::watermark::Watermark;
 use super::{Setup, WorkerSettings};
 use crate::broker::{Broker, Consumer, Control, Heard};
 use crate::ledger::batch::Rounds;
-use crate::ledger::{Answer, Ledger, WorkerCard};
+use crate::ledger::{Answer, Event, Fence, Ledger, WorkerCard};
+use crate::notify::topic;
 use crate::stop::Stop;
 use crate::{clock, metrics};
 
@@ -184,13 +185,25 @@ impl Shift {
 
     async fn store_progress(self: Arc<Self>) {
         while self.pause(PROGRESS_EVERY).await {
-            let reports = self.running.reports();
+            let told = self.running.reports(clock::now());
+            let stored = |(fence, event): &(Fence, Event)| Some((*fence, event.progress.clone()?));
+            let reports: Vec<_> = told.iter().filter_map(stored).collect();
             if reports.is_empty() {
                 continue;
             }
-            if let Err(error) = self.ledger.save_progress(self.worker, &reports).await {
-                tracing::debug!(%error, "progress was not stored");
+            match self.ledger.save_progress(self.worker, &reports).await {
+                Ok(()) => self.tell_progress(told.into_iter().map(|(_, event)| event).collect()).await,
+                Err(error) => tracing::debug!(%error, "progress was not stored"),
             }
+        }
+    }
+
+    /// Once it is stored, so that who hears of it finds it. Progress that the broker does not take is not told again.
+    async fn tell_progress(&self, events: Vec<Event>) {
+        let told = events.iter().map(topic::announcement);
+        let told = join_all(told.map(|told| async move { self.broker.announce(&told).await })).await;
+        if let Some(error) = told.into_iter().find_map(Result::err) {
+            tracing::debug!(%error, "progress was not announced");
         }
     }
 

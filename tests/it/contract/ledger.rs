@@ -6,6 +6,7 @@
 mod audit;
 mod cancel;
 mod claim;
+mod history;
 mod idempotency;
 mod leases;
 mod load;
@@ -138,6 +139,14 @@ stories! {
         a_census_counts_what_waits_and_runs_by_kind
         dead_letters_are_counted_by_kind
         a_job_published_again_has_waited_since_it_was_due
+    }
+    history {
+        a_history_is_what_was_told_at_every_step
+        a_history_has_the_latest_progress_while_its_attempt_runs
+        a_lost_attempt_and_one_handed_back_are_told
+        a_poisoned_jobs_failure_says_so
+        every_attempt_that_a_dead_worker_ended_unannounced_is_told_again
+        a_record_whose_reply_was_lost_is_told_as_it_was
     }
     leases {
         a_worker_is_known_by_its_card_and_its_last_heartbeat

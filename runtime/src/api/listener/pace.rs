@@ -1,5 +1,6 @@
 //! The deadline of a request's head: from its first byte (or, for the first head of a connection, from the accept) to its last.
-//! It does not limit bodies, nor the rest between two requests. Read [`super`] for the limits that do.
+//! And that of an answer's reader. It does
+//! not limit bodies, nor the rest between two requests. Read [`super`] for the limits that do.
 
 use std::io;
 use std::pin::Pin;
@@ -36,7 +37,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A stream whose reads fail when a head takes too long.
+/// A stream whose reads fail when a head takes too long, and whose writes when nobody takes what is written.
 pub(super) struct Paced<S> {
     stream: S,
     pace: Arc<Pace>,
@@ -44,11 +45,26 @@ pub(super) struct Paced<S> {
     /// Heads that had come when it was last looked.
     heads: u64,
     deadline: Option<Pin<Box<Sleep>>>,
+    write_limit: Duration,
+    /// When what waits to be written has waited too long.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>, limit: Duration) -> Self {
-        Self { stream, pace, limit, heads: 0, deadline: Some(Box::pin(tokio::time::sleep(limit))) }
+    pub(super) fn new(stream: S, pace: Arc<Pace>, limit: Duration, write_limit: Duration) -> Self {
+        let deadline = Some(Box::pin(tokio::time::sleep(limit)));
+        Self { stream, pace, limit, heads: 0, deadline, write_limit, stalled: None }
+    }
+
+    /// What came of a write: it fails once the other side has taken nothing for too long.
+    fn timed<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.write_limit;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether the head has had its time. Begins to count with its first byte.
@@ -83,7 +99,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.timed(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,7 +116,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.timed(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -21,7 +24,7 @@ struct Server {
 }
 
 impl Server {
-    /// `/now` answers at once; `/held` says that it was entered and answers when it is told to.
+    /// `/now` answers at once; `/flood` never ends; `/held` says that it was entered and answers when it is told to.
     async fn with(change: impl FnOnce(&mut ApiSettings)) -> Self {
         let mut settings = ApiSettings::default();
         change(&mut settings);
@@ -33,6 +36,12 @@ impl Server {
             "late"
         };
         let router = Router::new().route("/now", get(async || "now")).route("/held", get(held));
+        let flood = || {
+            std::future::ready(Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(
+                &[b'x'; 65_536],
+            )))))
+        };
+        let router = router.route("/flood", get(flood));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let token = stop.clone();
@@ -181,4 +190,29 @@ async fn a_call_that_never_ends_is_cut_when_the_grace_is_over() {
     let (text, took) = rest(&mut held).await;
     assert!(text.is_empty() && took >= LIMIT / 2, "{text:?} {took:?}");
     server.ended().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_cut_and_one_that_goes_on_reading_is_not() {
+    let server = Server::with(|settings| {
+        settings.write_idle = LIMIT;
+        settings.max_connections = 1;
+    })
+    .await;
+    let mut reader = server.connect().await;
+    send(&mut reader, "GET /flood HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    let (began, mut buffer) = (Instant::now(), [0; 4096]);
+    while began.elapsed() < LIMIT * 3 {
+        tokio::time::timeout(SOON, reader.read_exact(&mut buffer)).await.expect("it is served").expect("it is not cut");
+    }
+    // From here on it takes nothing, and its seat is free again.
+    let end = Instant::now() + SOON;
+    loop {
+        let mut next = server.connect().await;
+        send(&mut next, "GET /now HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
+        if rest(&mut next).await.0.ends_with("now") {
+            break;
+        }
+        assert!(Instant::now() < end, "the seat is never free again");
+    }
 }

@@ -2,7 +2,7 @@
 //! document is [`super`]'s.
 
 use longshore_sdk::api::{
-    BatchAnswer, BatchRequest, DeadLetterChoice, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
+    BatchAnswer, BatchRequest, DeadLetterChoice, Event, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
     Readiness, ReplayedMany, SubmitRequest, WorkerList,
 };
 
@@ -159,6 +159,25 @@ pub(super) const CALLS: &[Call] = &[
         answers: &[
             Told { headers: &[TAG, AGAIN], ..told(200, "The job.", shape::<JobView>) },
             bare(304, "Nothing changed since the version that is known."),
+        ],
+        refusals: &[400, 404],
+    },
+    Call {
+        method: "GET",
+        path: "/v1/jobs/{id}/events",
+        id: "followJob",
+        tag: "jobs",
+        summary: "Everything that happens to a job, as Server-Sent Events: what was, what comes, and an end after the last.",
+        parameters: &[header("Last-Event-ID", "The last event that is known: the stream goes on after it.")],
+        body: None,
+        answers: &[
+            Told {
+                status: 200,
+                says: "A stream of Server-Sent Events; `data` is an event as described here, `event` its word, `id` its id.",
+                body: Some(("text/event-stream", shape::<Event>)),
+                headers: &[],
+            },
+            bare(204, "The job has ended and nothing came after the event that is known."),
         ],
         refusals: &[400, 404],
     },

@@ -7,8 +7,8 @@ use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::{Api, view};
 use crate::broker::BrokerError;
 use crate::job::state::State;
-use crate::ledger::{Job, LedgerError, NewJob, Submitted};
-use crate::notify::road;
+use crate::ledger::{Event, Job, LedgerError, NewJob, Submitted};
+use crate::notify::{road, topic};
 
 /// A job that is written down.
 pub(super) struct Accepted {
@@ -40,8 +40,10 @@ pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
         && let Err(error) = publish(api, &job).await
     {
         let (attempt, correlation_id) = named(&job);
-        tracing::warn!(job.id = %job.id, job.kind = %job.kind, attempt, correlation_id, %error, "not published; the relay will do it");
+        tracing::warn!(job.id = %job.id, job.kind = %job.kind, attempt, correlation_id, %error, "not published or not announced; the relay will do it");
         hand_to_relay(api, &job).await;
+    } else if waits_for_its_time(&job) {
+        announce_or_owe(api, &job).await;
     }
     let by = if job.id == id { By::This } else { By::Earlier };
     Ok(Accepted { job, by })
@@ -51,6 +53,10 @@ pub(super) async fn accept(api: &Api, new: NewJob) -> Answer<Accepted> {
 /// One that is not queued is scheduled or left to the relay, which publishes it at its time.
 fn belongs_on_the_road(job: &Job) -> bool {
     job.state == State::Pending && job.attempt == 0 && job.queued_at.is_some()
+}
+
+fn waits_for_its_time(job: &Job) -> bool {
+    job.state == State::Pending && job.attempt == 0 && job.due_at.is_some()
 }
 
 fn reused() -> Refusal {
@@ -74,11 +80,38 @@ async fn insert(api: &Api, job: NewJob) -> Answer<Submitted> {
 }
 
 async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
+    // Its acceptance goes first, and both are on their way before either is confirmed.
+    tokio::try_join!(announce(api, job), put(api, job)).map(drop)
+}
+
+async fn announce(api: &Api, job: &Job) -> Result<(), BrokerError> {
+    is_there(api)?;
+    let accepted = Event::accepted(job.id, &job.kind, job.correlation_id.as_deref(), job.created_at);
+    within(api.settings.publish_timeout, api.broker.announce(&topic::announcement(&accepted))).await
+}
+
+/// It goes on the road later, so its acceptance is announced alone.
+async fn announce_or_owe(api: &Api, job: &Job) {
+    if announce(api, job).await.is_ok() {
+        return;
+    }
+    if let Err(error) = api.ask(api.ledger.mark_unannounced(&[(job.id, job.version)])).await {
+        let (attempt, correlation_id) = named(job);
+        tracing::warn!(job.id = %job.id, job.kind = job.kind, attempt, correlation_id, %error, "announced only when it is published");
+    }
+}
+
+fn is_there(api: &Api) -> Result<(), BrokerError> {
     let health = api.broker.health();
     if !health.connected || health.blocked {
         // Waiting for a broker that is known to be away would hold up every caller for nothing.
         return Err(BrokerError::Unavailable("not connected, or it takes no messages".into()));
     }
+    Ok(())
+}
+
+async fn put(api: &Api, job: &Job) -> Result<(), BrokerError> {
+    is_there(api)?;
     let message = road::message(&job.into());
     match within(api.settings.publish_timeout, api.broker.publish(&message)).await {
         Err(BrokerError::Unroutable(_)) => {

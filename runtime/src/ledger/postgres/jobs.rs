@@ -1,6 +1,6 @@
 //! Look, cancel, replay, purge, and what a running attempt saves on its way. How a job comes in is in [`super::submit`].
 
-use longshore_sdk::{JobId, Progress};
+use longshore_sdk::JobId;
 use serde_json::value::RawValue;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
@@ -8,13 +8,15 @@ use uuid::Uuid;
 use super::Postgres;
 use super::read::{self, JOB, int, text};
 use crate::job::state::State;
-use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying};
+use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying, Report};
 
 /// Makes a dead letter ready again.
 pub(super) fn raise() -> String {
     format!(
         "update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
-            due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true \
+            due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true, \
+            replays = (coalesce(replays::jsonb, '[]') || jsonb_build_object('version', version + 1, \
+                'at_us', (extract(epoch from now()) * 1000000)::bigint))::json \
          where id = $1 and state = 3 returning {JOB}"
     )
 }
@@ -58,7 +60,7 @@ impl Postgres {
         Ok(row.is_some())
     }
 
-    pub(super) async fn write_progress(&self, worker: Uuid, progress: &[(Fence, Progress)]) -> Answer<()> {
+    pub(super) async fn write_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()> {
         let sql = "update jobs j set progress = v.progress::json from unnest($2::uuid[], $3::int[], $4::text[]) \
              as v(id, attempt, progress) where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1";
         let mut sorted: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).collect();

@@ -43,21 +43,22 @@ impl Postgres {
     pub(super) async fn reopen(&self, fences: &[Fence]) -> Answer<()> {
         let sql = "with v as (select * from unnest($1::uuid[], $2::int[], $3::uuid[]) as v(id, attempt, worker)), \
              moved as (update jobs j set state = case when j.cancel_requested then 4 else 0 end, version = j.version + 1, \
-                changed_at = now(), unannounced = j.unannounced or j.cancel_requested, \
+                changed_at = now(), unannounced = true, \
                 due_at = case when j.cancel_requested then null else now() end, queued_at = null, \
                 finished_at = case when j.cancel_requested then now() end, cancel_requested = false, worker = null \
                 from v where j.id = v.id and j.attempt = v.attempt and j.worker = v.worker and j.state = 1 \
-                returning j.id, j.attempt, v.worker, j.started_at) \
-             insert into attempts (job, attempt, worker, ended, started_at) \
-             select id, attempt, worker, 'handed_back', started_at from moved on conflict do nothing";
+                returning j.id, j.attempt, j.state, j.version, j.started_version, v.worker, j.started_at) \
+             insert into attempts (job, attempt, worker, ended, started_at, started_version, version, state) \
+             select id, attempt, worker, 'handed_back', started_at, started_version, version, state from moved \
+             on conflict do nothing";
         let jobs: Vec<Uuid> = fences.iter().map(|fence| fence.job.0).collect();
         let attempts: Vec<i32> = fences.iter().map(|fence| int(fence.attempt)).collect();
         let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker).collect();
         self.query(sql, &[&jobs, &attempts, &workers]).await.map(drop)
     }
 
-    /// One transaction for each dead worker: first its running jobs, **then** the mark on what it settled and may not have
-    /// announced, then its row. In this order nothing it still records in between is missed.
+    /// One transaction for each dead worker: first its running jobs, **then** the mark on every attempt that it ended and may
+    /// not have announced, then its row. In this order nothing it still records in between is missed.
     pub(super) async fn take_leases(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
         let mut client = self.client().await?;
         let everyones = whose == Whose::Everyones;
@@ -72,7 +73,8 @@ impl Postgres {
             rescued.extend(lose(&transaction, crash_limit, "j.worker = $3", &[&worker]).await?);
             transaction
                 .execute(
-                    "update jobs set unannounced = true where worker = $1 and state > 1 and finished_at >= $2 and not unannounced",
+                    "update jobs j set unannounced = true from attempts a \
+                     where a.worker = $1 and a.finished_at >= $2 and j.id = a.job and not j.unannounced",
                     &[&worker, &announced_to],
                 )
                 .await?;
@@ -121,9 +123,10 @@ async fn lose(
             finished_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then now() end, \
             queued_at = null, progress = null, cancel_requested = false, unannounced = true, worker = null \
             from jobs old where old.id = j.id and j.state = 1 and {whose} \
-            returning j.id, j.kind, j.attempt, j.state, old.worker, j.started_at, j.correlation_id), \
-         history as (insert into attempts (job, attempt, worker, ended, error, started_at) \
-            select id, attempt, worker, 'lost', '{LOST}'::json, started_at from moved on conflict do nothing) \
+            returning j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.correlation_id), \
+         history as (insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
+            select id, attempt, worker, 'lost', case when state = 3 then $2::text::json else '{LOST}'::json end, \
+                started_at, started_version, version, state from moved on conflict do nothing) \
          select id, kind, attempt, state, worker, correlation_id from moved"
     );
     let poison = text(&poison_report());

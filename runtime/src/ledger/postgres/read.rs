@@ -12,7 +12,7 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use crate::job::state::State;
-use crate::ledger::{Event, Fence, Job, Priority, Ready};
+use crate::ledger::{Ended, Event, Fence, Job, Priority, Ready, history};
 
 /// The columns that [`job`] reads.
 pub(super) const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
@@ -49,25 +49,24 @@ pub(super) fn job(row: &Row) -> Job {
     }
 }
 
-/// The columns that [`event`] reads.
-pub(super) const EVENT: &str = "id, kind, version, state, attempt, error, correlation_id, changed_at";
-
-/// The announcement of the row's last transition. The time is the row's own, so that a repeat is equal.
-pub(super) fn event(row: &Row) -> Event {
-    Event {
+/// What a record has just moved, as it is announced. The history tells the same of it later.
+pub(super) fn moved(row: &Row) -> Event {
+    history::ending(Event {
         job: JobId(row.get("id")),
         kind: row.get("kind"),
         version: row.get("version"),
         state: state(row),
         attempt: number(row, "attempt"),
+        ended: Some(Ended::from_word(row.get("ended"))),
         error: json(row, "error"),
+        progress: None,
         correlation_id: row.get("correlation_id"),
         at: row.get("changed_at"),
-    }
+    })
 }
 
 /// The columns that [`ready`] reads.
-pub(super) const READY: &str = "id, kind, priority, version, correlation_id";
+pub(super) const READY: &str = "id, kind, priority, version, attempt, created_at, correlation_id";
 
 pub(super) fn ready(row: &Row) -> Ready {
     Ready {
@@ -75,6 +74,8 @@ pub(super) fn ready(row: &Row) -> Ready {
         kind: row.get("kind"),
         priority: Priority::from_code(row.get("priority")),
         version: row.get("version"),
+        attempt: number(row, "attempt"),
+        created_at: row.get("created_at"),
         correlation_id: row.get("correlation_id"),
     }
 }

@@ -8,15 +8,15 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::read::{self, EVENT, READY, long_ms};
-use crate::ledger::{Answer, Census, Event, Ready};
+use super::read::{self, READY, long_ms};
+use crate::ledger::{Answer, Census, Ready, Unannounced};
 
 /// A job published so often is looked for again after `patience * 2^10` at most.
 const MAX_DOUBLINGS: i32 = 10;
 
 impl Postgres {
     pub(super) async fn give_to_relay(&self, job: JobId, version: i64) -> Answer<()> {
-        let sql = "update jobs set queued_at = null, due_at = now() where id = $1 and version = $2 and state = 0 and due_at is null";
+        let sql = "update jobs set queued_at = null, due_at = now(), unannounced = true where id = $1 and version = $2 and state = 0 and due_at is null";
         self.query(sql, &[&job.0, &version]).await.map(drop)
     }
 
@@ -65,17 +65,27 @@ impl Postgres {
         Ok(self.query(sql, &[]).await?.iter().map(dead).collect())
     }
 
-    pub(super) async fn read_unannounced(&self, limit: usize) -> Answer<Vec<Event>> {
-        let rows =
-            self.query(&format!("select {EVENT} from jobs where unannounced limit $1"), &[&count(limit)]).await?;
-        Ok(rows.iter().map(read::event).collect())
+    pub(super) async fn read_unannounced(&self, limit: usize) -> Answer<Vec<Unannounced>> {
+        let rows = self.query("select id from jobs where unannounced limit $1", &[&count(limit)]).await?;
+        if rows.is_empty() {
+            return Ok(vec![]);
+        }
+        let jobs: Vec<Uuid> = rows.iter().map(|row| row.get("id")).collect();
+        Ok(self.histories(&jobs).await?.into_values().collect())
     }
 
-    pub(super) async fn set_unannounced(&self, jobs: &[(JobId, i64)], owed: bool) -> Answer<()> {
-        let sql = "update jobs j set unannounced = $3 from unnest($1::uuid[], $2::bigint[]) as t(id, version) \
-             where j.id = t.id and j.version = t.version and j.unannounced <> $3";
+    pub(super) async fn owe(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let sql = "update jobs j set unannounced = true from unnest($1::uuid[], $2::bigint[]) as t(id, version) \
+             where j.id = t.id and j.version >= t.version and not j.unannounced";
         let (ids, versions) = split(jobs);
-        self.query(sql, &[&ids, &versions, &owed]).await.map(drop)
+        self.query(sql, &[&ids, &versions]).await.map(drop)
+    }
+
+    pub(super) async fn clear_owed(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+        let sql = "update jobs j set unannounced = false from unnest($1::uuid[], $2::bigint[]) as t(id, version) \
+             where j.id = t.id and j.version = t.version and j.unannounced";
+        let (ids, versions) = split(jobs);
+        self.query(sql, &[&ids, &versions]).await.map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::read::{self, EVENT, int, number, text};
+use super::read::{self, int, number, text};
 use crate::job::state::State;
 use crate::job::verdict::ALONE_AFTER;
 use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Round, Settle};
@@ -18,12 +18,12 @@ use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Ro
 const CLAIM: &str = "\
 update jobs j set state = 1, attempt = j.attempt + 1, worker = $1, alone = t.alone, started_at = now(), changed_at = now(), \
     ready_at = coalesce(j.due_at, j.ready_at, j.changed_at), \
-    due_at = null, queued_at = null, progress = null, publishes = 0, version = j.version + 1 \
+    due_at = null, queued_at = null, progress = null, publishes = 0, version = j.version + 1, started_version = j.version + 1 \
 from unnest($2::uuid[], $3::bool[]) as t(id, alone) \
 where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) and (j.crashes < $4 or t.alone) \
     and exists (select from workers w where w.id = $1 and w.lease_until > now()) \
 returning j.id, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, \
-    j.created_at, j.ready_at, j.started_at";
+    j.created_at, j.ready_at, j.started_at, j.version";
 
 // One statement: the fenced update, then the history from what it returned. A retry or hand-back of a job whose cancel was
 // accepted becomes the cancel (0 = pending, 4 = canceled).
@@ -42,10 +42,11 @@ moved as ( \
         finished_at = case when v.state <> 0 or j.cancel_requested then now() end, \
         worker = case when v.state <> 0 or j.cancel_requested then j.worker end \
     from v where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1 \
-    returning j.id, j.kind, j.version, j.state, j.attempt, j.error, j.correlation_id, j.changed_at, j.started_at, v.ended), \
+    returning j.id, j.kind, j.version, j.state, j.attempt, v.error::json as error, j.correlation_id, j.changed_at, \
+        j.started_at, j.started_version, v.ended), \
 history as ( \
-    insert into attempts (job, attempt, worker, ended, error, started_at) \
-    select id, attempt, $1, ended, error, started_at from moved on conflict do nothing) \
+    insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
+    select id, attempt, $1, ended, error, started_at, started_version, version, state from moved on conflict do nothing) \
 select * from moved";
 
 /// The sorted ids must also be locked in that order, or two workers that hold the same deliveries deadlock (seen on a small
@@ -95,21 +96,26 @@ impl Postgres {
     /// Why claims came back empty. A job that is not due loses its place on the road, with a new version, so that a late mark
     /// of a relay that picked it earlier misses, and the relay publishes it when its time comes.
     async fn why_not(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<JobId, Claimed>> {
-        let sql = format!(
-            "with parked as ( \
+        let sql = "with parked as ( \
                 update jobs set queued_at = null, version = version + 1 \
                 where id = any($1) and state = 0 and due_at > now() returning id) \
-             select {EVENT}, id in (select id from parked) as parked, \
+             select id, state, id in (select id from parked) as parked, \
                 crashes >= $3 as suspect, exists (select from workers w where w.id = $2 and w.lease_until > now()) as leased \
-             from jobs where id = any($1)"
-        );
-        let rows = self.query(&sql, &[&missing, &worker, &int(ALONE_AFTER)]).await?;
-        Ok(rows.iter().map(|row| (JobId(row.get("id")), reason(row))).collect())
+             from jobs where id = any($1)";
+        let rows = self.query(sql, &[&missing, &worker, &int(ALONE_AFTER)]).await?;
+        let settled: Vec<Uuid> =
+            rows.iter().filter(|row| read::state(row).is_terminal()).map(|row| row.get("id")).collect();
+        let mut told = if settled.is_empty() { HashMap::new() } else { self.histories(&settled).await? };
+        let reasons = rows.iter().map(|row| (JobId(row.get("id")), row)).map(|(job, row)| {
+            let events = told.remove(&job).map(|owed| owed.events);
+            (job, reason(row, events))
+        });
+        Ok(reasons.collect())
     }
 
     async fn answer_records(&self, worker: Uuid, records: &[Record], moved: &[Row]) -> Answer<Vec<Recorded>> {
         let mut done: HashMap<(JobId, u32), Event> =
-            moved.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect();
+            moved.iter().map(read::moved).map(|event| ((event.job, event.attempt), event)).collect();
         let missing: Vec<Uuid> = records
             .iter()
             .map(|record| (record.fence.job, record.fence.attempt))
@@ -135,12 +141,16 @@ impl Postgres {
     /// Which of these jobs were moved by the same attempts before, and the reply was lost. A pending job whose last attempt is
     /// ours was moved by us (or by the rescuer, which announces it itself): there is nothing left to write.
     async fn settled_before(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<(JobId, u32), Event>> {
-        let sql = format!(
-            "select {EVENT} from jobs where id = any($1) and \
-             (state = 0 and attempt > 0 or state > 1 and worker = $2)"
-        );
-        let rows = self.query(&sql, &[&missing, &worker]).await?;
-        Ok(rows.iter().map(read::event).map(|event| ((event.job, event.attempt), event)).collect())
+        let sql = "select id, attempt from jobs where id = any($1) and (state = 0 and attempt > 0 or state > 1 and worker = $2)";
+        let rows = self.query(sql, &[&missing, &worker]).await?;
+        let jobs: Vec<Uuid> = rows.iter().map(|row| row.get("id")).collect();
+        let told = if jobs.is_empty() { HashMap::new() } else { self.histories(&jobs).await? };
+        let ends = rows.iter().filter_map(|row| {
+            let key = (JobId(row.get("id")), number(row, "attempt"));
+            let ends = |event: &&Event| event.attempt == key.1 && event.ended.is_some();
+            Some((key, told.get(&key.0)?.events.iter().find(ends)?.clone()))
+        });
+        Ok(ends.collect())
     }
 }
 
@@ -148,6 +158,8 @@ fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
     let fence = read::fence(row, worker);
     let granted = Granted {
         fence,
+        version: row.get("version"),
+        started_at: row.get("started_at"),
         kind: row.get("kind"),
         payload: read::raw(row, "payload").unwrap_or_default(),
         checkpoint: read::raw(row, "checkpoint"),
@@ -161,7 +173,7 @@ fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
     (fence.job, Claimed::Run(Box::new(granted)))
 }
 
-fn reason(row: &Row) -> Claimed {
+fn reason(row: &Row, told: Option<Vec<Event>>) -> Claimed {
     match read::state(row) {
         State::Running => Claimed::Busy,
         State::Pending if row.get("parked") => Claimed::NotDue,
@@ -169,7 +181,7 @@ fn reason(row: &Row) -> Claimed {
         State::Pending if row.get("suspect") => Claimed::Suspect,
         // It became ready, or our lease came back, between the two statements: let the delivery come again.
         State::Pending => Claimed::NoLease,
-        State::Completed | State::Failed | State::Canceled => Claimed::Settled(read::event(row)),
+        State::Completed | State::Failed | State::Canceled => Claimed::Settled(told.unwrap_or_default()),
     }
 }
 

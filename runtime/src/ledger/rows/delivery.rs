@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::{Artifact, ErrorReport, JobId};
+use longshore_sdk::api::EventId;
+use longshore_sdk::{Artifact, ErrorReport, JobId, Progress};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -36,8 +38,8 @@ pub struct Claim {
 pub enum Claimed {
     /// It is ours: run it.
     Run(Box<Granted>),
-    /// It is settled; announce again, then ack.
-    Settled(Event),
+    /// It is settled; announce its history again, then ack.
+    Settled(Vec<Event>),
     /// It runs under a worker: ack.
     Busy,
     /// It backs off or is scheduled; the relay will publish it: ack.
@@ -55,6 +57,10 @@ pub enum Claimed {
 pub struct Granted {
     /// The right to write.
     pub fence: Fence,
+    /// Its version: the sequence number of the event that it started.
+    pub version: i64,
+    /// When it started.
+    pub started_at: Timestamp,
     /// Its kind, as the ledger has it.
     pub kind: String,
     /// Its payload, as the ledger has it.
@@ -134,7 +140,8 @@ pub struct Round {
     pub records: Vec<Recorded>,
 }
 
-/// A job's transition, as it is announced. A repeat of the same transition is equal to it.
+/// A job's transition, as it is announced. A repeat of the same transition is equal to it, from whichever of the ledger's
+/// answers it comes. An attempt's progress is announced under the transition that started it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The job.
@@ -143,14 +150,77 @@ pub struct Event {
     pub kind: String,
     /// Its version after the transition: the event's sequence number.
     pub version: i64,
-    /// Where the job is now.
+    /// Where the job was then.
     pub state: State,
-    /// Its last attempt.
+    /// Its attempt then.
     pub attempt: u32,
-    /// Its last error, of a failed attempt or a dead letter.
+    /// How the attempt ended, if this is its end.
+    pub ended: Option<Ended>,
+    /// The error of a failed attempt or a dead letter.
     pub error: Option<ErrorReport>,
+    /// How far the attempt is, if this is no transition but a word from within it.
+    pub progress: Option<Report>,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
     /// When it happened.
     pub at: Timestamp,
+}
+
+/// A running attempt's progress, with its place among the attempt's events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Rises within the attempt, from 1.
+    pub n: u32,
+    /// When it was taken down, by its worker's clock.
+    pub at: Timestamp,
+    /// How far it is.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// A job that owes announcements.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unannounced {
+    /// The job.
+    pub job: JobId,
+    /// Its version when it was looked at.
+    pub version: i64,
+    /// Its whole history: which of them were announced before is not known, and a repeat is recognised by its id.
+    pub events: Vec<Event>,
+}
+
+impl Event {
+    /// A job was accepted.
+    pub fn accepted(job: JobId, kind: &str, correlation_id: Option<&str>, at: Timestamp) -> Self {
+        Self {
+            job,
+            kind: kind.to_owned(),
+            version: 1,
+            state: State::Pending,
+            attempt: 0,
+            ended: None,
+            error: None,
+            progress: None,
+            correlation_id: correlation_id.map(str::to_owned),
+            at,
+        }
+    }
+
+    /// Its place among the job's events.
+    pub fn id(&self) -> EventId {
+        let progress = self.progress.as_ref().map_or(0, |report| report.n);
+        EventId { job: self.job, sequence: self.version, progress }
+    }
+}
+
+impl Granted {
+    /// Its attempt started.
+    pub fn started(&self) -> Event {
+        Event {
+            version: self.version,
+            state: State::Running,
+            attempt: self.fence.attempt,
+            ..Event::accepted(self.fence.job, &self.kind, self.correlation_id.as_deref(), self.started_at)
+        }
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::job::state::State;
-use crate::ledger::{Answer, Ended, Event, Fence, Job, LedgerError, Priority, Ready};
+use crate::ledger::{Answer, Ended, Fence, Job, LedgerError, Priority, Ready};
 
 /// A moment, stored as microseconds since 1970.
 pub(super) struct At(pub(super) Timestamp);
@@ -185,13 +185,13 @@ pub(super) struct Head {
     pub(super) cancel_requested: bool,
     pub(super) due_at: Option<i64>,
     pub(super) started_at: Option<i64>,
-    pub(super) changed_at: i64,
+    pub(super) started_version: Option<i64>,
     pub(super) error: Option<ErrorReport>,
     pub(super) correlation_id: Option<String>,
 }
 
 const HEAD: &str = "seq, id, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
-     cancel_requested, due_at, started_at, changed_at, error, correlation_id";
+     cancel_requested, due_at, started_at, started_version, error, correlation_id";
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     let mut row = Columns::of(row);
@@ -210,7 +210,7 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
         cancel_requested: row.take()?,
         due_at: row.take()?,
         started_at: row.take()?,
-        changed_at: row.take()?,
+        started_version: row.take()?,
         error: row.json()?,
         correlation_id: row.take()?,
     })
@@ -229,20 +229,6 @@ impl Head {
     /// Whether this very attempt runs.
     pub(super) fn runs(&self, fence: &Fence) -> bool {
         self.state == State::Running && self.attempt == fence.attempt && self.worker == Some(fence.worker)
-    }
-
-    /// The announcement of its last transition, the same at every repeat.
-    pub(super) fn into_event(self) -> Answer<Event> {
-        Ok(Event {
-            at: moment(self.changed_at)?,
-            job: self.job,
-            kind: self.kind,
-            version: self.version,
-            state: self.state,
-            attempt: self.attempt,
-            error: self.error,
-            correlation_id: self.correlation_id,
-        })
     }
 }
 
@@ -292,16 +278,23 @@ pub(super) fn job_of(db: &Connection, job: JobId) -> Answer<Option<Job>> {
 
 /// The pending jobs that `which` (`where ...`) finds, for the road.
 pub(super) fn ready(db: &Connection, which: &str, params: impl Params) -> Answer<Vec<Ready>> {
-    rows(db, &format!("select id, kind, priority, version, correlation_id from jobs {which}"), params, |row| {
-        let mut row = Columns::of(row);
-        Ok(Ready {
-            job: row.job()?,
-            kind: row.take()?,
-            priority: Priority::from_code(row.take()?),
-            version: row.take()?,
-            correlation_id: row.take()?,
-        })
-    })
+    rows(
+        db,
+        &format!("select id, kind, priority, version, attempt, created_at, correlation_id from jobs {which}"),
+        params,
+        |row| {
+            let mut row = Columns::of(row);
+            Ok(Ready {
+                job: row.job()?,
+                kind: row.take()?,
+                priority: Priority::from_code(row.take()?),
+                version: row.take()?,
+                attempt: row.take()?,
+                created_at: row.at()?,
+                correlation_id: row.take()?,
+            })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -89,7 +89,9 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     }
     db.prepare_cached(
         "update jobs set state = 0, version = version + 1, changed_at = ?2, due_at = ?2, queued_at = null, publishes = 0, \
-         finished_at = null, charged = 0, crashes = 0, crashed_alone = 0, worker = null, unannounced = 1 where seq = ?1",
+         finished_at = null, charged = 0, crashes = 0, crashed_alone = 0, worker = null, unannounced = 1, \
+         replays = json_insert(coalesce(replays, '[]'), '$[#]', json_object('version', version + 1, 'at_us', ?2)) \
+         where seq = ?1",
     )?
     .execute((head.seq, now))?;
     present(db, job).map(Replaying::Ready)

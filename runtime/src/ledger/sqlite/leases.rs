@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params};
 use uuid::Uuid;
 
 use super::columns::{self, Columns, Head, Id, Json, later, micros, moment};
-use super::leaving::{handed_back, leave, lost, worker_lost};
+use super::leaving::{handed_back, leave, loss, lost};
 use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow};
 
 pub(super) fn enlist(db: &Connection, now: i64, card: &WorkerCard, lease: Duration) -> Answer<jiff::Timestamp> {
@@ -58,18 +58,26 @@ pub(super) fn retire(db: &Connection, worker: Uuid) -> Answer<()> {
     Ok(db.prepare_cached("delete from workers where id = ?1")?.execute([Id(worker)]).map(drop)?)
 }
 
-/// Takes the lease of one worker: first its running jobs, **then** the mark on what it settled and may not have announced,
-/// then its row. In this order nothing is missed that it recorded before. `None` when no lease is left to take.
+/// Takes the lease of one worker: first its running jobs, **then** the mark on every attempt that it ended and may not
+/// have announced, then its row. In this order nothing is missed that it recorded before. `None` when no lease is left to take.
 pub(super) fn rescue_next(db: &Connection, now: i64, crash_limit: u32, whose: Whose) -> Answer<Option<Vec<Rescued>>> {
     let mut dead = db.prepare_cached("select id, announced_to from workers where ?1 or lease_until <= ?2 limit 1")?;
     let dead = dead.query_row((whose == Whose::Everyones, now), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
     let Some((Id(worker), announced_to)) = dead.optional()? else { return Ok(None) };
     let rescued = lose(db, now, crash_limit, "where state = 1 and worker = ?1", [Id(worker)])?;
-    db.prepare_cached("update jobs set unannounced = 1 where worker = ?1 and state > 1 and finished_at >= ?2")?
-        .execute((Id(worker), announced_to))?;
+    for unannounced in [SETTLED_SINCE, LEFT_SINCE] {
+        db.prepare_cached(unannounced)?.execute((Id(worker), announced_to))?;
+    }
     retire(db, worker)?;
     Ok(Some(rescued))
 }
+
+/// What a worker settled since a moment.
+const SETTLED_SINCE: &str = "update jobs set unannounced = 1 where worker = ?1 and state > 1 and finished_at >= ?2";
+/// What is not settled and had an attempt that the worker ended since then; each of the three has an index.
+const LEFT_SINCE: &str = "update jobs set unannounced = 1 where seq in (select seq from jobs where due_at is not null \
+     union all select seq from jobs where queued_at is not null union all select seq from jobs where state = 1) \
+     and exists (select 1 from attempts a where a.seq = jobs.seq and a.worker = ?1 and a.finished_at >= ?2)";
 
 pub(super) fn rescue_orphans(db: &Connection, now: i64, crash_limit: u32) -> Answer<Vec<Rescued>> {
     lose(db, now, crash_limit, "where state = 1 and worker not in (select id from workers)", [])
@@ -83,7 +91,8 @@ fn lose(db: &Connection, now: i64, crash_limit: u32, which: &str, params: impl P
 fn lose_one(db: &Connection, now: i64, crash_limit: u32, head: Head) -> Answer<Rescued> {
     let leaving = lost(&head, crash_limit, now);
     let fence = fence(&head, head.worker.unwrap_or_default());
-    let event = leave(db, head, leaving, Ended::Lost, Some(&worker_lost()), now)?;
+    let error = loss(&leaving);
+    let event = leave(db, head, leaving, Ended::Lost, Some(&error), now)?;
     Ok(Rescued { fence, kind: event.kind, state: event.state, correlation_id: event.correlation_id })
 }
 

@@ -6,9 +6,10 @@ use rusqlite::{Connection, named_params};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::columns::{Head, Id, Json, later};
+use super::columns::{Head, Id, Json, later, moment};
 use crate::job::state::State;
 use crate::job::verdict::is_poison;
+use crate::ledger::history::ending;
 use crate::ledger::{Answer, Ended, Event, Settle};
 
 /// Where a running job goes, and what its row holds then.
@@ -80,7 +81,7 @@ pub(super) fn recorded(head: &Head, settle: &Settle, now: i64) -> Leaving {
 /// Its attempt never ran, so it proves nothing about its crashes.
 pub(super) fn handed_back(head: &Head, now: i64) -> Leaving {
     let leaving = Leaving::again(head, now);
-    Leaving { unannounced: leaving.to.is_terminal(), ..leaving }
+    Leaving { unannounced: true, ..leaving }
 }
 
 /// Its worker is gone. Nothing is charged: whose fault it was shows only when it is lost while it runs alone.
@@ -103,8 +104,14 @@ fn poison(crashed_alone: u32) -> ErrorReport {
 }
 
 /// What the history says of an attempt that went with its worker.
-pub(super) fn worker_lost() -> ErrorReport {
+fn worker_lost() -> ErrorReport {
     ErrorReport::new("worker_lost", "the worker's lease ran out while it ran this attempt")
+}
+
+/// What is told of a lost attempt: that it was lost, or that it was the one too many.
+pub(super) fn loss(leaving: &Leaving) -> ErrorReport {
+    let poison = leaving.error.clone().filter(|_| leaving.to == State::Failed);
+    poison.unwrap_or_else(worker_lost)
 }
 
 /// Carries it out. The mark of an earlier, unannounced transition stays: clearing it is the relay's.
@@ -139,15 +146,32 @@ pub(super) fn leave(
         ":worker": leaving.worker.map(Id),
         ":unannounced": leaving.unannounced,
     })?;
-    write_line(db, &head, ended, error, now)?;
-    let version = head.version + 1;
-    Head { state: leaving.to, version, error: leaving.error, changed_at: now, ..head }.into_event()
+    write_line(db, &head, leaving.to, ended, error, now)?;
+    Ok(ending(Event {
+        job: head.job,
+        kind: head.kind,
+        version: head.version + 1,
+        state: leaving.to,
+        attempt: head.attempt,
+        ended: Some(ended),
+        error: error.cloned(),
+        progress: None,
+        correlation_id: head.correlation_id,
+        at: moment(now)?,
+    }))
 }
 
-fn write_line(db: &Connection, head: &Head, ended: Ended, error: Option<&ErrorReport>, now: i64) -> Answer<()> {
+fn write_line(
+    db: &Connection,
+    head: &Head,
+    to: State,
+    ended: Ended,
+    error: Option<&ErrorReport>,
+    now: i64,
+) -> Answer<()> {
     db.prepare_cached(
-        "insert into attempts (seq, attempt, worker, ended, error, started_at, finished_at) \
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "insert into attempts (seq, attempt, worker, ended, error, started_at, finished_at, started_version, version, state) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute((
         head.seq,
@@ -157,6 +181,9 @@ fn write_line(db: &Connection, head: &Head, ended: Ended, error: Option<&ErrorRe
         error.map(Json),
         head.started_at,
         now,
+        head.started_version,
+        head.version + 1,
+        to,
     ))?;
     Ok(())
 }
@@ -185,7 +212,7 @@ mod tests {
             cancel_requested,
             due_at: None,
             started_at: Some(1),
-            changed_at: 1,
+            started_version: Some(2),
             error: None,
             correlation_id: None,
         }

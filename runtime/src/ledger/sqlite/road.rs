@@ -7,14 +7,15 @@ use longshore_sdk::JobId;
 use rusqlite::Connection;
 
 use super::columns::{self, Columns, Id};
+use super::history;
 use super::jobs::count;
-use crate::ledger::{Answer, Census, Event, Ready};
+use crate::ledger::{Answer, Census, Ready, Unannounced};
 
 /// A job published so often is looked for again after `patience * 2^10` at most.
 const MAX_DOUBLINGS: u32 = 10;
 
 pub(super) fn unqueue(db: &Connection, now: i64, job: JobId, version: i64) -> Answer<()> {
-    let sql = "update jobs set queued_at = null, due_at = ?3 \
+    let sql = "update jobs set queued_at = null, due_at = ?3, unannounced = 1 \
          where id = ?1 and version = ?2 and state = 0 and queued_at is not null";
     Ok(db.prepare_cached(sql)?.execute((Id(job.0), version, now)).map(drop)?)
 }
@@ -69,17 +70,21 @@ pub(super) fn count_dead(db: &Connection) -> Answer<Vec<(String, u64)>> {
     })
 }
 
-pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Event>> {
-    let heads = columns::heads(db, "where unannounced = 1 order by changed_at limit ?1", [count(limit)])?;
-    heads.into_iter().map(columns::Head::into_event).collect()
+pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Unannounced>> {
+    history::owed(db, "where unannounced = 1 order by changed_at limit ?1", [count(limit)])
 }
 
-/// Sets or clears the mark where the version is the one that was, or was not, announced.
-pub(super) fn set_unannounced(db: &Connection, jobs: &[(JobId, i64)], unannounced: bool) -> Answer<()> {
-    let mut mark =
-        db.prepare_cached("update jobs set unannounced = ?3 where id = ?1 and version = ?2 and unannounced <> ?3")?;
-    for (job, version) in jobs {
-        mark.execute((Id(job.0), version, unannounced))?;
-    }
-    Ok(())
+/// Sets the mark, wherever the job is since that version.
+pub(super) fn owe(db: &Connection, jobs: &[(JobId, i64)]) -> Answer<()> {
+    mark(db, jobs, "update jobs set unannounced = 1 where id = ?1 and version >= ?2 and unannounced = 0")
+}
+
+/// Clears the mark where nothing happened since that version.
+pub(super) fn clear_owed(db: &Connection, jobs: &[(JobId, i64)]) -> Answer<()> {
+    mark(db, jobs, "update jobs set unannounced = 0 where id = ?1 and version = ?2 and unannounced = 1")
+}
+
+fn mark(db: &Connection, jobs: &[(JobId, i64)], sql: &str) -> Answer<()> {
+    let mut mark = db.prepare_cached(sql)?;
+    jobs.iter().try_for_each(|(job, version)| Ok(mark.execute((Id(job.0), version)).map(drop)?))
 }

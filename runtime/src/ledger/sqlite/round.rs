@@ -1,15 +1,16 @@
 //! Claims and records: the two decisions every job passes through. A pure function says what a claim or a record finds, and the
 //! statement after it carries that out: nobody else writes between the two. A round's records go before its claims.
 
-use longshore_sdk::{ErrorReport, Progress};
+use longshore_sdk::ErrorReport;
 use rusqlite::{Connection, OptionalExtension as _, ToSql};
 use uuid::Uuid;
 
 use super::columns::{self, Columns, Head, Id, Json};
+use super::history;
 use super::leaving::{leave, recorded};
 use crate::job::state::State;
 use crate::job::verdict::runs_alone;
-use crate::ledger::{Answer, Claim, Claimed, Fence, Granted, Record, Recorded, Round, Settle};
+use crate::ledger::{Answer, Claim, Claimed, Fence, Granted, Record, Recorded, Report, Round, Settle};
 
 pub(super) fn round(db: &Connection, now: i64, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
     let leased = has_lease(db, now, worker)?;
@@ -49,7 +50,7 @@ fn claim(db: &Connection, now: i64, worker: Uuid, leased: bool, claim: Claim) ->
     let Some(head) = columns::head_of(db, claim.job)? else { return Ok(Claimed::Unknown) };
     Ok(match meets(&head, claim.alone, leased, now) {
         Met::Free => Claimed::Run(Box::new(start(db, now, worker, claim.alone, &head)?)),
-        Met::Settled => Claimed::Settled(head.into_event()?),
+        Met::Settled => Claimed::Settled(history::of(db, claim.job)?.unwrap_or_default()),
         Met::Busy => Claimed::Busy,
         Met::NotDue => park(db, &head)?,
         Met::Suspect => Claimed::Suspect,
@@ -62,19 +63,21 @@ fn start(db: &Connection, now: i64, worker: Uuid, alone: bool, head: &Head) -> A
     db.prepare_cached(
         "update jobs set state = 1, attempt = ?2, worker = ?3, alone = ?4, started_at = ?5, changed_at = ?5, \
          ready_at = coalesce(due_at, ready_at, changed_at), due_at = null, \
-         queued_at = null, publishes = 0, progress = null, version = version + 1 where seq = ?1",
+         queued_at = null, publishes = 0, progress = null, version = version + 1, started_version = version + 1 where seq = ?1",
     )?
     .execute((head.seq, fence.attempt, Id(worker), alone, now))?;
     granted(db, fence, head)
 }
 
 fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
-    let sql = "select payload, checkpoint, max_attempts, timeout_ms, created_at, ready_at, started_at from jobs join payloads using (seq) \
+    let sql = "select version, started_at, payload, checkpoint, max_attempts, timeout_ms, created_at, ready_at, started_at from jobs join payloads using (seq) \
          where seq = ?1";
     let read = |row: &rusqlite::Row<'_>| {
         let mut row = Columns::of(row);
         Ok(Granted {
             fence,
+            version: row.take()?,
+            started_at: row.at()?,
             kind: head.kind.clone(),
             payload: row.raw()?,
             checkpoint: row.maybe_raw()?,
@@ -123,9 +126,16 @@ fn record(db: &Connection, now: i64, worker: Uuid, record: &Record) -> Answer<Re
             let leaving = recorded(&head, &record.settle, now);
             leave(db, head, leaving, record.ended, record.settle.error(), now).map(Recorded::Done)
         }
-        Found::Before => head.into_event().map(Recorded::Before),
+        Found::Before => before(db, record.fence),
         Found::Fenced => Ok(Recorded::Fenced),
     }
+}
+
+/// The end that this very attempt's line tells of.
+fn before(db: &Connection, fence: Fence) -> Answer<Recorded> {
+    let told = history::of(db, fence.job)?.unwrap_or_default();
+    let end = told.into_iter().find(|event| event.attempt == fence.attempt && event.ended.is_some());
+    Ok(end.map_or(Recorded::Fenced, Recorded::Before))
 }
 
 impl Settle {
@@ -141,7 +151,7 @@ pub(super) fn save_checkpoint(db: &Connection, fence: Fence, checkpoint: &str) -
     write_for(db, fence, "update jobs set checkpoint = ?2 where seq = ?1", checkpoint)
 }
 
-pub(super) fn save_progress(db: &Connection, progress: &[(Fence, Progress)]) -> Answer<()> {
+pub(super) fn save_progress(db: &Connection, progress: &[(Fence, Report)]) -> Answer<()> {
     for (fence, report) in progress {
         write_for(db, *fence, "update jobs set progress = ?2 where seq = ?1", Json(report))?;
     }

@@ -14,7 +14,7 @@ pub(super) async fn a_pending_job_is_canceled_at_once(ledger: Arc<dyn Ledger>) {
         assert_eq!((row.id, row.state, row.version), (job, State::Canceled, 2));
         assert_eq!((row.due_at, row.queued_at, row.worker), (None, None, None));
         assert!(row.finished_at.is_some() && !row.cancel_requested);
-        let event = ledger.unannounced(10).await.unwrap().remove(0);
+        let event = owed(&*ledger).await;
         assert_eq!((event.job, event.state, event.version), (job, State::Canceled, 2));
         assert_eq!(Some(event.at), row.finished_at);
         announce_all(&*ledger).await;
@@ -64,7 +64,7 @@ pub(super) async fn a_dead_letter_is_replayed_with_a_fresh_account(ledger: Arc<d
     assert!(row.due_at.is_some() && row.queued_at.is_none() && row.worker.is_none());
     assert_eq!(row.error, Some(report("sunk")), "kept until it ends the next time");
     assert_eq!(to_publish(&*ledger).await, [job]);
-    let event = ledger.unannounced(10).await.unwrap().remove(0);
+    let event = owed(&*ledger).await;
     assert_eq!((event.job, event.state, event.version), (job, State::Pending, version + 1));
     // Its attempt number goes on rising, its failures count from nothing, and it needs not run alone.
     let run = granted(claim(&*ledger, worker, job).await);

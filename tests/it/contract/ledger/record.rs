@@ -189,7 +189,7 @@ pub(super) async fn a_mixed_round_is_answered_in_order(ledger: Arc<dyn Ledger>) 
     for (job, answer) in waits.iter().zip(&round.claims) {
         match answer {
             Claimed::Run(run) => assert_eq!(run.fence.job, *job),
-            Claimed::Settled(event) => assert_eq!((event.job, *job), (settled, settled)),
+            Claimed::Settled(events) => assert_eq!((events[0].job, *job), (settled, settled)),
             other => panic!("{other:?}"),
         }
     }
@@ -236,13 +236,13 @@ pub(super) async fn progress_is_shown_while_its_attempt_runs_and_moves_no_versio
     let (one, two) = (running(&*ledger, worker).await, running(&*ledger, worker).await);
     let half = Progress::of(1, 2, "half");
     let strange = [Fence { attempt: 2, ..two }, Fence { worker: Uuid::now_v7(), ..two }];
-    let mut reports = vec![(one, half.clone())];
-    reports.extend(strange.map(|fence| (fence, Progress::from("strange"))));
+    let mut reports = vec![(one, report_of(half.clone()))];
+    reports.extend(strange.map(|fence| (fence, report_of("strange"))));
     ledger.save_progress(worker, &reports).await.unwrap();
     let (one_row, two_row) = (look(&*ledger, one.job).await, look(&*ledger, two.job).await);
     assert_eq!((one_row.progress, two_row.progress), (Some(half), None));
     assert_eq!((one_row.version, two_row.version), (2, 2));
     done(&*ledger, one, complete()).await;
-    ledger.save_progress(worker, &[(one, Progress::from("late"))]).await.unwrap();
+    ledger.save_progress(worker, &[(one, report_of("late"))]).await.unwrap();
     assert_ne!(look(&*ledger, one.job).await.progress, Some(Progress::from("late")));
 }

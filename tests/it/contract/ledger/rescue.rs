@@ -50,7 +50,7 @@ pub(super) async fn a_lost_job_is_ready_again_and_charged_nothing(ledger: Arc<dy
     assert_eq!((row.charged, row.crashes, row.worker, row.finished_at), (0, 1, None, None));
     assert!(row.due_at.is_some() && row.queued_at.is_none());
     assert_eq!(to_publish(&*ledger).await, [fence.job]);
-    let event = ledger.unannounced(10).await.unwrap().remove(0);
+    let event = owed(&*ledger).await;
     assert_eq!((event.job, event.state, event.version), (fence.job, State::Pending, 3));
     let attempt = ledger.attempts(fence.job).await.unwrap().remove(0);
     assert_eq!((attempt.attempt, attempt.worker, attempt.ended), (1, Some(dead), Ended::Lost));

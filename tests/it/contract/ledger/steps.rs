@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{
-    Beat, Claim, Claimed, Ended, Event, Fence, Granted, Job, Ledger, NewJob, Priority, Record, Recorded, RunAt, Settle,
-    Submitted, Whose, WorkerCard,
+    Beat, Claim, Claimed, Ended, Event, Fence, Granted, Job, Ledger, NewJob, Priority, Record, Recorded, Report, RunAt,
+    Settle, Submitted, Whose, WorkerCard,
 };
-use longshore_sdk::{ErrorReport, JobId};
+use longshore_sdk::{ErrorReport, JobId, Progress};
 use longshore_tests::until::until;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -163,6 +163,17 @@ pub(super) async fn beat(ledger: &dyn Ledger, worker: Uuid, lease: Duration) -> 
     let announced_to = ledger.now().await.unwrap();
     let beat = Beat { worker, busy: 0, announced_to, draining: false };
     ledger.beat(&beat, lease).await.unwrap().map(|answer| answer.cancels)
+}
+
+/// The last event of the first job that the relay is to announce.
+pub(super) async fn owed(ledger: &dyn Ledger) -> Event {
+    let owed = ledger.unannounced(10).await.unwrap().remove(0);
+    owed.events.last().expect("a job has a history").clone()
+}
+
+/// Progress as a worker takes it down.
+pub(super) fn report_of(progress: impl Into<Progress>) -> Report {
+    Report { n: 1, at: jiff::Timestamp::UNIX_EPOCH, progress: progress.into() }
 }
 
 /// The jobs the relay is to announce.
