@@ -3,6 +3,7 @@
 
 mod callers;
 mod endings;
+mod events;
 mod executors;
 mod faults;
 mod handover;

@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod rabbitmq;
 pub mod scratch;
 pub mod stage;
+pub mod stream;
 pub mod tokens;
 pub mod trial;
 pub mod until;

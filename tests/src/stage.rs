@@ -92,6 +92,12 @@ impl Stage {
         Ok(stage)
     }
 
+    /// One more API process on the same servers.
+    pub async fn another_api(&self, amqp_url: &str) -> Result<Longshore> {
+        let database_url = self.database_url.as_deref().context("an embedded stage has one process")?;
+        dress(Longshore::api(database_url, amqp_url)?, &self.dir)?.start().await
+    }
+
     /// Starts a worker: one more, or the embedded process again.
     pub async fn start_worker(&mut self) -> Result<()> {
         match &mut self.front {
