@@ -40,9 +40,19 @@ pub struct Agents {
 }
 
 const ROLE: &str = "agents";
-/// How long the role lasts without renewal: the longest time without a relay after its process died.
+/// How long the role lasts without renewal, at most: the longest time without a relay after its process died.
 const ROLE_LEASE: Duration = Duration::from_secs(5);
-const ROLE_RENEWAL: Duration = Duration::from_millis(1500);
+
+/// A process that had the role may also have been a worker: the role must be taken over before that worker's lease is over, or its
+/// jobs wait for their rescuer.
+fn role_lease(lease: Duration) -> Duration {
+    ROLE_LEASE.min(lease / 2)
+}
+
+/// Renewed three times within it, as a worker's lease is; others ask for it at the same pace.
+fn role_renewal(lease: Duration) -> Duration {
+    role_lease(lease) * 3 / 10
+}
 
 impl Agents {
     /// Starts the loops; they work while this process has the role.
@@ -59,7 +69,7 @@ impl Agents {
 
     async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {
         loop {
-            let has = match self.ledger.lead(ROLE, self.holder, ROLE_LEASE).await {
+            let has = match self.ledger.lead(ROLE, self.holder, role_lease(self.lease)).await {
                 Ok(has) => has,
                 Err(error) => {
                     tracing::warn!(%error, "the agents' role is not renewed");
@@ -67,7 +77,7 @@ impl Agents {
                 }
             };
             leads.send_if_modified(|had| std::mem::replace(had, has) != has);
-            if !stop.sleep(ROLE_RENEWAL).await {
+            if !stop.sleep(role_renewal(self.lease)).await {
                 return;
             }
         }
@@ -80,5 +90,20 @@ async fn lead(leading: &mut watch::Receiver<bool>, stop: &Stop) -> bool {
         biased;
         () = stop.asked() => false,
         led = leading.wait_for(|leads| *leads) => led.is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_is_taken_over_before_the_lease_of_its_dead_holder_is_over() {
+        for seconds in [1, 3, 15, 600] {
+            let lease = Duration::from_secs(seconds);
+            assert!(role_lease(lease) + role_renewal(lease) < lease, "{lease:?}");
+        }
+        let ordinary = Duration::from_secs(15);
+        assert_eq!((role_lease(ordinary), role_renewal(ordinary)), (ROLE_LEASE, Duration::from_millis(1500)));
     }
 }
