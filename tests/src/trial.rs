@@ -22,6 +22,8 @@ pub struct Trial {
     pub fail_attempts: u32,
     /// Gives the job up.
     pub fatal: bool,
+    /// Never ends, on a thread of its own, whatever it is told.
+    pub hangs: bool,
     /// How long to work, in milliseconds.
     #[schemars(range(max = 600_000))]
     pub work_ms: u64,
@@ -63,6 +65,7 @@ impl Executor for TrialExecutor {
         trial.note("start", context)?;
         let attempt = context.attempt();
         trial.misbehave(attempt)?;
+        trial.hang(context).await?;
         trial.work(context).await?;
         trial.note("end", context)?;
         context.publish_bytes("trial.txt", "text/plain", format!("attempt {attempt}").as_bytes()).await?;
@@ -91,6 +94,20 @@ impl Trial {
             return Err(Failure::retry("told_to_fail", "this trial fails as it was told"));
         }
         Ok(())
+    }
+
+    async fn hang(&self, context: &Context) -> Result<()> {
+        if !self.hangs {
+            return Ok(());
+        }
+        context.progress(0.5);
+        context
+            .blocking(|| {
+                loop {
+                    std::thread::sleep(Duration::from_millis(20))
+                }
+            })
+            .await
     }
 
     async fn work(&self, context: &Context) -> Result<()> {

@@ -2,6 +2,7 @@
 //! It builds no part of a server itself. Read `app.rs` for what runs, `config.rs` for the settings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -342,13 +343,19 @@ pub(super) fn run_to_end(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let stop = Stop::new();
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
             done = work(stop.clone()) => done,
             failed = signals(&stop) => Ok(failed?),
         }
-    })
+    });
+    // A thread of an executor that never ends would hold the process for ever; its attempt is long given up.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done
 }
+
+/// How long threads of the blocking pool may go on once everything else is over.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Ends only with an error, or with the process.
 async fn signals(stop: &Stop) -> anyhow::Result<()> {

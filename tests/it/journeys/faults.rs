@@ -14,6 +14,7 @@ super::on_both_stages!(
     a_job_that_crashes_every_worker_is_poison_and_its_neighbour_is_innocent,
     a_drained_job_is_handed_on_and_costs_no_attempt,
     a_job_that_finishes_within_the_grace_period_is_finished_by_the_drain,
+    a_thread_that_never_ends_does_not_keep_its_worker_from_leaving,
 );
 
 fn starts(stage: &Stage, id: &str) -> usize {
@@ -83,6 +84,13 @@ async fn a_job_that_finishes_within_the_grace_period_is_finished_by_the_drain(mu
     stage.start_worker().await?;
     let job = stage.settled(&id).await?;
     assert_eq!((&job["state"], starts(&stage, &id)), (&json!("completed"), 1), "{job}");
+    Ok(())
+}
+
+async fn a_thread_that_never_ends_does_not_keep_its_worker_from_leaving(mut stage: Stage) -> Result<()> {
+    let id = stage.submit("trial.work", json!({"hangs": true})).await?;
+    stage.when(&id, "to hang", |job| job["state"] == "running" && job["progress"].is_object()).await?;
+    assert_eq!(stage.drain_worker().await?, 0);
     Ok(())
 }
 
