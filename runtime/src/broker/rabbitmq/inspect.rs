@@ -98,7 +98,16 @@ async fn find(connection: &Connection, queue: &Queue, within: Duration) -> Resul
         Ok(_) => {}
     }
     // A queue that counts its messages has a leader. An empty one is asked for a message, which has no effect.
-    if waiting > 0 || answers(&channel, queue, within).await { Ok(Found::Ours) } else { Ok(Found::Leaderless) }
+    if waiting > 0 || answers(&channel, queue, within).await {
+        return Ok(Found::Ours);
+    }
+    still_there(connection)?;
+    Ok(Found::Leaderless)
+}
+
+/// What a server did not answer because the wire was cut says nothing about the server.
+fn still_there(connection: &Connection) -> Result<(), BrokerError> {
+    if connection.status().connected() { Ok(()) } else { Err(unavailable("the connection was lost on the way")) }
 }
 
 /// The server names the first argument that differs, and the queue's type is never the first; nothing matters more.
@@ -154,7 +163,10 @@ async fn confirm(connection: &Connection, within: Duration) -> Result<Confirm, B
         match timeout(LOOK, published.as_mut()).await {
             Ok(Ok(Ok(true))) => return Ok(Confirm::Confirmed),
             Ok(Ok(Ok(false))) => return Ok(Confirm::Refused("it was not acknowledged".to_owned())),
-            Ok(Ok(Err(error))) => return Ok(Confirm::Refused(error.to_string())),
+            Ok(Ok(Err(error))) => {
+                still_there(connection)?;
+                return Ok(Confirm::Refused(error.to_string()));
+            }
             Ok(Err(_)) => return Ok(Confirm::Silent),
             Err(_) if connection.status().blocked() => {
                 return Ok(Confirm::Blocked("a memory or disk alarm".to_owned()));
