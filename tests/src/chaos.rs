@@ -38,32 +38,38 @@ pub async fn storm(plan: &Plan) -> Result<Report> {
     let world = World::start(plan).await?;
     say(plan, &format!("the world stands after {:.0?}", began.elapsed()));
     let load = Load::start(&world);
-    let lanes = run_lanes(&world).await;
+    let botched = run_lanes(&world).await?;
     say(plan, &format!("the faults are over after {:.0?}", began.elapsed()));
-    lanes?;
     load.finish().await?;
     say(plan, &format!("{} jobs were accepted after {:.0?}", world.history.jobs(), began.elapsed()));
-    let truth = Truth::of(&world).await?;
+    let mut truth = Truth::of(&world).await?;
+    truth.botched(botched);
     Ok(Report::of(&world, truth, began.elapsed()))
 }
 
-/// All the lanes at once; the first fault that cannot be injected ends them all.
-async fn run_lanes(world: &Arc<World>) -> Result<()> {
-    let mut lanes = JoinSet::new();
+/// All the lanes at once; what went wrong with them. A fault that cannot be injected or healed ends its lane, not the storm.
+async fn run_lanes(world: &Arc<World>) -> Result<Vec<String>> {
+    let (mut lanes, mut botched) = (JoinSet::new(), vec![]);
     for (number, faults) in world.plan.lanes().into_iter().enumerate() {
         lanes.spawn(run_lane(Arc::clone(world), faults, Chance::of(world.plan.seed + number as u64)));
     }
     while let Some(ended) = lanes.join_next().await {
-        ended??;
+        if let Err(error) = ended? {
+            say(&world.plan, &format!("a lane ends: {error:#}"));
+            botched.push(format!("{error:#}"));
+        }
     }
-    Ok(())
+    Ok(botched)
 }
 
 async fn run_lane(world: Arc<World>, faults: Vec<Fault>, mut chance: Chance) -> Result<()> {
-    let began = Instant::now();
-    for fault in faults {
+    let (began, all) = (Instant::now(), faults.len());
+    for (done, fault) in faults.into_iter().enumerate() {
         if began.elapsed() > world.plan.deadline {
             break;
+        }
+        if done > 0 && done.is_multiple_of(20) {
+            say(&world.plan, &format!("{done} of {all} faults of a lane after {:.0?}", began.elapsed()));
         }
         pass(chance.time(world.plan.gap)).await;
         world.inject(fault, &mut chance).await.with_context(|| fault.word().to_owned())?;

@@ -1,7 +1,7 @@
 //! A wire that can be cut: a TCP proxy between the system and a server of ours.
 //!
 //! It knows nothing of what it carries and never changes a byte. It can reset every connection, refuse new ones, hold what
-//! is under way (the half-open connection no one notices) and delay it.
+//! is under way (the half-open connection no one notices), delay it and let it through by drips.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -37,7 +37,12 @@ struct Controls {
     refuse: bool,
     hold: bool,
     delay: Duration,
+    /// At most so many bytes at once, with a pause after each; 0: no limit.
+    drip: usize,
 }
+
+/// The pause between two drips.
+const DRIP_EVERY: Duration = Duration::from_millis(10);
 
 impl Proxy {
     /// A proxy before the server that a URL names.
@@ -88,6 +93,12 @@ impl Proxy {
     /// Delays every byte from now on, each direction by itself.
     pub fn delay(&self, delay: Duration) {
         self.controls.send_modify(|controls| controls.delay = delay);
+    }
+
+    /// Lets through so many bytes a second from now on, in each direction of each connection; 0: as many as come.
+    pub fn throttle(&self, bytes_a_second: usize) {
+        let drip = bytes_a_second.div_ceil(1000 / usize::try_from(DRIP_EVERY.as_millis()).unwrap_or(1));
+        self.controls.send_modify(|controls| controls.drip = drip);
     }
 }
 
@@ -195,8 +206,22 @@ async fn give(mut end: mpsc::Receiver<Piece>, to: &mut To, mut controls: watch::
         controls.wait_for(|controls| !controls.hold).await.map_err(Error::other)?;
         match piece.is_empty() {
             true => to.shutdown().await?,
-            false => to.write_all(&piece).await?,
+            false => pour(to, &piece, &controls).await?,
         }
+    }
+    Ok(())
+}
+
+async fn pour(to: &mut To, mut piece: &[u8], controls: &watch::Receiver<Controls>) -> IoResult<()> {
+    while !piece.is_empty() {
+        let drip = controls.borrow().drip;
+        if drip == 0 {
+            return to.write_all(piece).await;
+        }
+        let (now, later) = piece.split_at(drip.min(piece.len()));
+        to.write_all(now).await?;
+        tokio::time::sleep(DRIP_EVERY).await;
+        piece = later;
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ const VHOSTS_PER_CALL: usize = 8;
 pub struct RabbitMq {
     // Dropped from top to bottom: the broker before its epmd, both before their directory.
     broker: Mutex<Arc<Process>>,
-    epmd: Process,
+    epmd: Arc<Process>,
     home: TempDir,
     ports: Ports,
     scripts: PathBuf,
@@ -63,11 +63,25 @@ impl RabbitMq {
 
     /// The same with more lines for its `rabbitmq.conf`.
     pub async fn start_with(config: &str) -> Result<RabbitMq> {
-        let scripts = scripts()?;
+        let (home, port) = (scratch::dir("rabbitmq")?, ports::free()?);
+        let epmd = Arc::new(epmd(home.path(), port).await?);
+        RabbitMq::start_under(epmd, port, home, config).await
+    }
+
+    /// One more node of this broker's cluster. A quorum queue has members on the nodes that are there when it is declared.
+    pub async fn start_beside(&self) -> Result<RabbitMq> {
         let home = scratch::dir("rabbitmq")?;
-        let ports = Ports { amqp: ports::free()?, dist: ports::free()?, epmd: ports::free()? };
+        let node = RabbitMq::start_under(Arc::clone(&self.epmd), self.ports.epmd, home, "").await?;
+        node.ctl(&["stop_app"]).await?;
+        node.ctl(&["join_cluster", &self.node()]).await?;
+        node.ctl(&["start_app"]).await?;
+        Ok(node)
+    }
+
+    async fn start_under(epmd: Arc<Process>, port: u16, home: TempDir, config: &str) -> Result<RabbitMq> {
+        let scripts = scripts()?;
+        let ports = Ports { amqp: ports::free()?, dist: ports::free()?, epmd: port };
         write_files(home.path(), &ports, config)?;
-        let epmd = epmd(home.path(), ports.epmd).await?;
         let broker = boot(&scripts, home.path(), &ports).await?;
         Ok(RabbitMq { broker: Mutex::new(Arc::new(broker)), epmd, home, ports, scripts, vhosts: Default::default() })
     }
@@ -94,6 +108,11 @@ impl RabbitMq {
     /// The URL of the default virtual host.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
+    }
+
+    /// What it is called within its cluster.
+    pub fn node(&self) -> String {
+        node_name(&self.ports)
     }
 
     /// The running broker itself, to freeze it, thaw it or read its log. A restart replaces it.

@@ -101,3 +101,15 @@ async fn an_orderly_end_passes_through_and_connections_are_counted() -> Result<(
     until("the connection to end", SOON, || async { (proxy.connections() == 0).then_some(()) }).await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_throttled_wire_lets_the_bytes_through_by_drips_and_loses_none() -> Result<()> {
+    let proxy = echo().await?;
+    let mut stream = call(&proxy).await?;
+    proxy.throttle(10_000);
+    let began = Instant::now();
+    says_back(&mut stream, &[7; 2_000]).await?;
+    ensure!(began.elapsed() >= Duration::from_millis(190), "2,000 bytes at 10,000 a second took {:?}", began.elapsed());
+    proxy.throttle(0);
+    says_back(&mut stream, &[8; 100_000]).await
+}

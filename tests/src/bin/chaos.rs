@@ -1,4 +1,4 @@
-//! `make chaos`: a storm over a system of its own, and the table of it. `--plan short|full` says how large, `--seed` which one; the
+//! `make chaos`: a storm over a system of its own, and the table of it. `--plan` says how large (short, short-cluster, medium, single, cluster, full), `--seed` which one; the
 //! same seed makes the same plan, though not the same interleaving.
 
 use std::process::ExitCode;
@@ -36,8 +36,9 @@ fn plans(mut args: impl Iterator<Item = String>) -> Result<Vec<Plan>> {
         match flag.as_str() {
             "--seed" => seed = value.parse().context("--seed takes a number")?,
             "--plan" => name = value,
-            _ => bail!("unknown flag {flag}; there are --seed N and --plan short|full"),
+            _ => bail!("unknown flag {flag}; there are --seed N and --plan NAME"),
         }
     }
-    Plan::named(&name, seed).with_context(|| format!("no plan {name:?}; there are short and full"))
+    Plan::named(&name, seed)
+        .with_context(|| format!("no plan {name:?}; there are short, short-cluster, medium, single, cluster and full"))
 }

@@ -2,6 +2,7 @@
 //! Kubernetes would. It harms nobody; whoever does (`faults.rs`) holds the seat meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::until::poll;
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Names a directory that is to keep the logs of all processes.
 const LOGS: &str = "CHAOS_LOGS";
+/// Processes started so far.
+static STARTS: AtomicUsize = AtomicUsize::new(0);
 /// How often an empty seat is looked for.
 const ROUND: Duration = Duration::from_millis(500);
 
@@ -29,8 +32,8 @@ const ROUND: Duration = Duration::from_millis(500);
 pub struct Site {
     /// The ledger, by way of a proxy.
     pub database_url: String,
-    /// The broker, by way of a proxy.
-    pub amqp_url: String,
+    /// The broker's nodes, by way of a proxy each.
+    pub amqp_urls: Vec<String>,
     /// Shared by all: uploads and outputs.
     pub dir: PathBuf,
     /// How long a lease lasts.
@@ -84,9 +87,14 @@ impl Site {
     }
 
     fn launch(&self, role: Role) -> Result<Launch> {
+        // Any node first, that they don't all sit on one.
+        let mut urls = self.amqp_urls.clone();
+        let first = STARTS.fetch_add(1, Ordering::Relaxed) % urls.len();
+        urls.rotate_left(first);
+        let urls = urls.join(",");
         let launch = match role {
-            Role::Worker => Longshore::worker(&self.database_url, &self.amqp_url, &[], self.slots)?,
-            Role::Api(_) => Longshore::api(&self.database_url, &self.amqp_url)?,
+            Role::Worker => Longshore::worker(&self.database_url, &urls, &[], self.slots)?,
+            Role::Api(_) => Longshore::api(&self.database_url, &urls)?,
         };
         Ok(launch
             .binary(&built("hand")?)
@@ -160,11 +168,27 @@ impl Crew {
             for seat in self.workers.iter().chain(&self.apis) {
                 // A seat that is held is being harmed right now.
                 let Ok(mut seat) = Arc::clone(seat).try_lock_owned() else { continue };
-                if let Some(ending) = seat.process.process().ended() {
-                    let words = seat.process.process().log_tail();
-                    self.deserters.lock().unwrap_or_else(PoisonError::into_inner).push(Deserter { ending, words });
-                    self.refill(&mut seat).await?;
-                }
+                self.refill_if_empty(&mut seat).await?;
+            }
+        }
+    }
+
+    async fn refill_if_empty(&self, seat: &mut Seat) -> Result<()> {
+        let Some(ending) = seat.process.process().ended() else { return Ok(()) };
+        let words = seat.process.process().log_tail();
+        self.deserters.lock().unwrap_or_else(PoisonError::into_inner).push(Deserter { ending, words });
+        self.refill(seat).await
+    }
+
+    /// Waits until the worker in the seat works, in whichever process, and answers its identity.
+    pub async fn working(&self, seat: &mut Seat) -> Result<Uuid> {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            self.refill_if_empty(seat).await?;
+            match seat.working().await {
+                Err(error) if std::time::Instant::now() > until => return Err(error),
+                Err(_) => pass(ROUND).await,
+                Ok(worker) => return Ok(worker),
             }
         }
     }
@@ -212,8 +236,13 @@ impl Seat {
 
     /// Waits until the worker has an identity other than `not`, and answers it.
     pub async fn working_as_other(&self, not: Option<Uuid>) -> Result<Uuid> {
-        let look = || async { identity(self.process.process().log()).filter(|id| Some(*id) != not) };
-        self.or_its_last_words(poll("a worker to work", PATIENCE, look).await)
+        let look = || async {
+            let found = identity(self.process.process().log()).filter(|id| Some(*id) != not);
+            if found.is_none() && self.process.process().ended().is_some() { Some(None) } else { found.map(Some) }
+        };
+        let found =
+            poll("a worker to work", PATIENCE, look).await.and_then(|found| found.context("it ended by itself"));
+        self.or_its_last_words(found)
     }
 
     /// Waits until the worker works, and answers its identity.

@@ -58,7 +58,7 @@ pub enum Sin {
     Abort,
     /// It asks for more memory than there is, and its process is killed.
     OutOfMemory,
-    /// It works on for ever, whatever it is told.
+    /// It works on for ever on a thread of its own, whatever it is told.
     Loop,
 }
 
@@ -102,7 +102,7 @@ impl Executor for Doer {
 
     fn policy(&self) -> Policy {
         Policy {
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(12),
             max_attempts: 50,
             backoff: Backoff { initial: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(1) },
             cancel_grace: Duration::from_millis(200),
@@ -116,7 +116,7 @@ impl Executor for Doer {
         if let Some(sin) = deed.sin
             && hand.first_time(sin).await?
         {
-            commit_sin(sin).await;
+            commit_sin(sin, context).await?;
         }
         hand.work(&deed, context).await?;
         if deed.artifact {
@@ -181,25 +181,36 @@ impl Hand {
     }
 }
 
-async fn commit_sin(sin: Sin) {
+async fn commit_sin(sin: Sin, context: &Context) -> Result<()> {
     match sin {
         Sin::Panic => panic!("this deed panics as it was told"),
         Sin::Abort => std::process::abort(),
         Sin::OutOfMemory => exhaust(),
-        Sin::Loop => loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        },
+        Sin::Loop => {
+            context
+                .blocking(|| {
+                    loop {
+                        std::thread::sleep(Duration::from_millis(5))
+                    }
+                })
+                .await
+        }
     }
 }
 
 /// Takes memory until the allocator has no more to give, which ends the process; how much there is, is limited first.
-fn exhaust() {
-    let limit = rustix::process::Rlimit { current: Some(2 << 30), maximum: Some(2 << 30) };
-    // Where it may not be set the allocation below asks for more than any machine has.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
+fn exhaust() -> ! {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mapped = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(1 << 20) * 4096;
+    let limit = Some(mapped + (256 << 20));
+    // Where it may not be set the loop below asks for more than any machine has.
+    let _ = rustix::process::setrlimit(
+        rustix::process::Resource::As,
+        rustix::process::Rlimit { current: limit, maximum: limit },
+    );
     let mut hoard: Vec<Vec<u8>> = vec![];
     loop {
-        hoard.push(vec![1; 64 << 20]);
+        hoard.push(vec![1; 16 << 20]);
     }
 }
 

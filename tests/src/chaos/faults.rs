@@ -12,6 +12,7 @@ use super::chance::Chance;
 use super::plan::Fault;
 use super::world::World;
 use super::{duplicates, pass};
+use crate::proxy::Proxy;
 use crate::until::poll;
 
 /// The longest that anything here may take to come back.
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const FOR_A_WHILE: Duration = Duration::from_secs(4);
 /// How late a slow network delivers each byte.
 const LATE: Duration = Duration::from_millis(80);
+/// What a throttled network carries a second, of each connection.
+const FEW_BYTES: usize = 4_000;
 /// How long a pause waits for a worker with long work. One without proves little, but is a pause all the same.
 const FOR_WORK: Duration = Duration::from_secs(15);
 /// A drain may take its grace period and what follows.
@@ -30,30 +33,40 @@ const REPEATED: usize = 40;
 impl World {
     /// Injects it and heals it. What may be measured while the next one comes is measured by a task of its own.
     pub async fn inject(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<()> {
-        match fault {
-            Fault::WorkerKill => self.kill_worker(chance).await?,
-            Fault::WorkerPause => self.pause_worker(chance).await?,
-            Fault::WorkerRoll => self.roll_worker(chance).await?,
-            Fault::ApiKill => self.kill_api(chance).await?,
-            Fault::ApiRoll => self.roll_api(chance).await?,
-            Fault::BrokerKill => self.kill_broker().await?,
-            Fault::BrokerWipe => self.wipe_broker().await?,
-            Fault::MemoryAlarm => self.alarm_broker().await?,
-            Fault::DatabaseKill => self.kill_database(Duration::ZERO, fault).await?,
-            Fault::DatabaseOutage => self.kill_database(self.plan.outage, fault).await?,
-            Fault::DatabaseRestart => self.restart_database().await?,
-            Fault::Cut => self.cut(chance).await?,
-            Fault::HalfOpen => self.half_open(chance).await?,
-            Fault::Delay => self.delay(chance).await?,
-            Fault::Duplicates => self.repeat_deliveries(chance).await?,
+        if fault.takes_away() {
+            self.tally.gone(fault);
         }
+        self.harm(fault, chance).await?;
+        self.tally.back(fault);
         self.tally.count(fault);
         Ok(())
     }
 
+    async fn harm(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<()> {
+        match fault {
+            Fault::WorkerKill => self.kill_worker(chance).await,
+            Fault::WorkerPause => self.pause_worker(chance).await,
+            Fault::WorkerRoll => self.roll_worker(chance).await,
+            Fault::ApiKill => self.kill_api(chance).await,
+            Fault::ApiRoll => self.roll_api(chance).await,
+            Fault::BrokerKill => self.kill_broker().await,
+            Fault::BrokerWipe => self.wipe_broker().await,
+            Fault::LeaderKill => self.kill_leader().await,
+            Fault::MemoryAlarm => self.alarm_broker().await,
+            Fault::DatabaseKill => self.kill_database(Duration::ZERO, fault).await,
+            Fault::DatabaseOutage => self.kill_database(self.plan.outage, fault).await,
+            Fault::DatabaseRestart => self.restart_database().await,
+            Fault::Cut => self.cut(chance).await,
+            Fault::HalfOpen => self.half_open(chance).await,
+            Fault::Delay => self.delay(chance).await,
+            Fault::Throttle => self.throttle(chance).await,
+            Fault::Duplicates => self.repeat_deliveries(chance).await,
+        }
+    }
+
     async fn kill_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
         let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
-        let worker = seat.working().await?;
+        let worker = self.crew.working(&mut seat).await?;
         let killed = Instant::now();
         seat.process().kill_9().await?;
         self.crew.refill(&mut seat).await?;
@@ -64,28 +77,29 @@ impl World {
     /// Frozen in the midst of long work until another has begun the same job, then thawed: it believes that it still has its lease, and
     /// so does its attempt.
     async fn pause_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
-        let seat = self.crew.worker(chance.place(self.plan.workers)).await;
-        let (worker, process) = (seat.working().await?, seat.process().process());
+        let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
+        let worker = self.crew.working(&mut seat).await?;
+        let process = seat.process().process();
         let work = self.eye.long_work_of(process.pid(), FOR_WORK).await;
         let frozen = Instant::now();
         process.sigstop();
         let rescued = self.eye.gone(worker, PATIENCE).await;
-        self.tally.recovered(Fault::WorkerPause, frozen.elapsed());
+        self.tally.recovered(Fault::WorkerPause, frozen);
         if let Ok((job, attempt)) = work {
-            self.eye.begun_again(job, attempt, PATIENCE).await?;
+            // It may have to queue behind many others; then this pause proves less.
+            let _ = self.eye.begun_again(job, attempt, FOR_WORK).await;
         }
         process.sigcont();
-        rescued?;
-        seat.working_as_other(Some(worker)).await.map(drop)
+        rescued
     }
 
     async fn roll_worker(&self, chance: &mut Chance) -> Result<()> {
         let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
-        seat.working().await?;
+        self.crew.working(&mut seat).await?;
         let asked = Instant::now();
         seat.process().process().signal(Signal::TERM);
         seat.process().process().wait(DRAIN).await?;
-        self.tally.recovered(Fault::WorkerRoll, asked.elapsed());
+        self.tally.recovered(Fault::WorkerRoll, asked);
         self.crew.refill(&mut seat).await
     }
 
@@ -96,7 +110,7 @@ impl World {
         seat.process().kill_9().await?;
         self.crew.refill(&mut seat).await?;
         seat.answers().await?;
-        self.tally.recovered(Fault::ApiKill, killed.elapsed());
+        self.tally.recovered(Fault::ApiKill, killed);
         Ok(())
     }
 
@@ -108,27 +122,37 @@ impl World {
         seat.process().process().wait(DRAIN).await?;
         self.crew.refill(&mut seat).await?;
         seat.answers().await?;
-        self.tally.recovered(Fault::ApiRoll, asked.elapsed());
+        self.tally.recovered(Fault::ApiRoll, asked);
         Ok(())
     }
 
     async fn kill_broker(&self) -> Result<()> {
         self.queues_stand().await?;
-        self.broker.kill9().await?;
-        self.broker.restart().await?;
+        self.brokers[0].kill9().await?;
+        self.brokers[0].restart().await?;
         self.prove_life(Fault::BrokerKill).await
     }
 
     async fn wipe_broker(&self) -> Result<()> {
-        self.broker.wipe_and_restart().await?;
+        self.brokers[0].wipe_and_restart().await?;
         self.prove_life(Fault::BrokerWipe).await?;
         self.queues_stand().await
     }
 
+    /// The recovery is from the kill: the others elect a new leader while the killed node is still away.
+    async fn kill_leader(&self) -> Result<()> {
+        self.queues_stand().await?;
+        let leader = self.leader().await?;
+        leader.kill9().await?;
+        self.prove_life(Fault::LeaderKill).await?;
+        leader.restart().await?;
+        self.quorum_stands().await
+    }
+
     async fn alarm_broker(&self) -> Result<()> {
-        self.broker.ctl(&["set_vm_memory_high_watermark", "0.00001"]).await?;
+        self.brokers[0].ctl(&["set_vm_memory_high_watermark", "0.00001"]).await?;
         pass(FOR_A_WHILE).await;
-        self.broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
+        self.brokers[0].ctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
         self.prove_life(Fault::MemoryAlarm).await
     }
 
@@ -144,8 +168,12 @@ impl World {
         self.prove_life(Fault::DatabaseRestart).await
     }
 
+    fn any_proxy(&self, chance: &mut Chance) -> &Proxy {
+        if chance.below(2) == 0 { &self.sql } else { &self.amqp[chance.place(self.amqp.len())] }
+    }
+
     async fn cut(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        let proxy = self.any_proxy(chance);
         self.tally.hit(Fault::Cut, proxy.connections());
         proxy.cut();
         self.prove_life(Fault::Cut).await
@@ -153,7 +181,7 @@ impl World {
 
     /// Nothing gets through and nobody is told, until the connections are reset.
     async fn half_open(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        let proxy = self.any_proxy(chance);
         self.tally.hit(Fault::HalfOpen, proxy.connections());
         proxy.pause();
         pass(FOR_A_WHILE).await;
@@ -163,11 +191,19 @@ impl World {
     }
 
     async fn delay(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = if chance.below(2) == 0 { &self.amqp } else { &self.sql };
+        let proxy = self.any_proxy(chance);
         proxy.delay(LATE);
         pass(FOR_A_WHILE).await;
         proxy.delay(Duration::ZERO);
         self.prove_life(Fault::Delay).await
+    }
+
+    async fn throttle(&self, chance: &mut Chance) -> Result<()> {
+        let proxy = self.any_proxy(chance);
+        proxy.throttle(FEW_BYTES);
+        pass(FOR_A_WHILE).await;
+        proxy.throttle(0);
+        self.prove_life(Fault::Throttle).await
     }
 
     async fn repeat_deliveries(&self, chance: &mut Chance) -> Result<()> {
@@ -177,7 +213,7 @@ impl World {
         ids.extend_from_within(..);
         chance.shuffle(&mut ids);
         // The broker may be away right now; what is planned is done when it is back.
-        let published = || async { duplicates::publish(&self.broker.url(), &ids).await.ok() };
+        let published = || async { duplicates::publish(&self.brokers[0].url(), &ids).await.ok() };
         poll("the broker to take repeated deliveries", PATIENCE, published).await
     }
 
@@ -188,7 +224,7 @@ impl World {
         let sql = "select count(*) from jobs where id = $1 and started_at is not null";
         let begun = || async { self.eye.count(sql, &[&job.0]).await.is_ok_and(|n| n == 1).then_some(()) };
         poll("a job that was submitted after the fault to begin", PATIENCE, begun).await?;
-        self.tally.recovered(fault, healed.elapsed());
+        self.tally.recovered(fault, healed);
         Ok(())
     }
 
@@ -196,7 +232,7 @@ impl World {
         let world = Arc::clone(self);
         let watch = tokio::spawn(async move {
             world.eye.gone(worker, PATIENCE).await?;
-            world.tally.recovered(fault, since.elapsed());
+            world.tally.recovered(fault, since);
             anyhow::Ok(())
         });
         self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watch);

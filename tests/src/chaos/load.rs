@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::chance::Chance;
+use super::deed::Sin;
 use super::pass;
 use super::plan::Plan;
 use super::world::World;
@@ -73,5 +74,16 @@ fn pace(plan: &Plan) -> Duration {
 fn deed(plan: &Plan, number: usize) -> Value {
     let mut chance = Chance::of(plan.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
     let work_ms = if chance.below(12) == 0 { 1_000 + chance.below(2_000) } else { 10 + chance.below(150) };
-    json!({"work_ms": work_ms, "artifact": chance.below(10) == 0})
+    json!({"work_ms": work_ms, "artifact": chance.below(10) == 0, "sin": sin(number).map(Sin::word)})
+}
+
+/// Some executors go wrong: few, for two of the four take their worker with them. Each sort comes in every storm.
+fn sin(number: usize) -> Option<Sin> {
+    match number % 2_000 {
+        n if n % 200 == 50 => Some(Sin::Panic),
+        300 => Some(Sin::Loop),
+        500 => Some(Sin::Abort),
+        700 => Some(Sin::OutOfMemory),
+        _ => None,
+    }
 }

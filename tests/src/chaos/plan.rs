@@ -24,6 +24,8 @@ pub enum Fault {
     BrokerWipe,
     /// The broker takes no messages: connection.blocked.
     MemoryAlarm,
+    /// `kill -9` of the node that leads the queue of the jobs.
+    LeaderKill,
     /// `kill -9` of PostgreSQL, postmaster and backends.
     DatabaseKill,
     /// A restart of PostgreSQL in good order.
@@ -36,13 +38,15 @@ pub enum Fault {
     HalfOpen,
     /// One of the proxies delays every byte.
     Delay,
+    /// One of the proxies lets few bytes through.
+    Throttle,
     /// Ids of jobs of all ages are published again, several times, in any order.
     Duplicates,
 }
 
 impl Fault {
     /// All of them, as the report lists them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::WorkerKill,
         Self::WorkerPause,
         Self::WorkerRoll,
@@ -51,12 +55,14 @@ impl Fault {
         Self::BrokerKill,
         Self::BrokerWipe,
         Self::MemoryAlarm,
+        Self::LeaderKill,
         Self::DatabaseKill,
         Self::DatabaseRestart,
         Self::DatabaseOutage,
         Self::Cut,
         Self::HalfOpen,
         Self::Delay,
+        Self::Throttle,
         Self::Duplicates,
     ];
 
@@ -71,12 +77,14 @@ impl Fault {
             Self::BrokerKill => "broker killed and restarted",
             Self::BrokerWipe => "broker's data wiped",
             Self::MemoryAlarm => "broker's memory alarm",
+            Self::LeaderKill => "quorum leader killed",
             Self::DatabaseKill => "PostgreSQL killed",
             Self::DatabaseRestart => "PostgreSQL restarted",
             Self::DatabaseOutage => "PostgreSQL away for long",
             Self::Cut => "connections cut",
             Self::HalfOpen => "connections half open",
             Self::Delay => "network delayed",
+            Self::Throttle => "network throttled",
             Self::Duplicates => "deliveries repeated out of order",
         }
     }
@@ -94,14 +102,19 @@ impl Fault {
         }
     }
 
+    /// Whether a server, or the way to it, is away meanwhile.
+    pub const fn takes_away(self) -> bool {
+        self.lane() >= 2 && !matches!(self, Self::Duplicates)
+    }
+
     /// Who carries it out: faults of one lane come one after the other.
     const fn lane(self) -> usize {
         match self {
             Self::WorkerKill | Self::WorkerPause | Self::ApiKill => 0,
             Self::WorkerRoll | Self::ApiRoll => 1,
-            Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm => 2,
+            Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm | Self::LeaderKill => 2,
             Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => 3,
-            Self::Cut | Self::HalfOpen | Self::Delay | Self::Duplicates => 4,
+            Self::Cut | Self::HalfOpen | Self::Delay | Self::Throttle | Self::Duplicates => 4,
         }
     }
 }
@@ -118,6 +131,8 @@ pub struct Plan {
     pub seed: u64,
     /// At least so many jobs.
     pub jobs: usize,
+    /// Nodes of the broker.
+    pub nodes: usize,
     /// Worker processes, each with so many slots.
     pub workers: usize,
     /// Slots of each.
@@ -145,7 +160,11 @@ impl Plan {
     pub fn named(name: &str, seed: u64) -> Option<Vec<Plan>> {
         match name {
             "short" => Some(vec![Plan::short(seed)]),
-            "full" => Some(vec![Plan::single(seed)]),
+            "short-cluster" => Some(vec![Plan::short_cluster(seed)]),
+            "medium" => Some(vec![Plan::medium(seed), Plan::medium_cluster(seed)]),
+            "single" => Some(vec![Plan::single(seed)]),
+            "cluster" => Some(vec![Plan::cluster(seed)]),
+            "full" => Some(vec![Plan::single(seed), Plan::cluster(seed)]),
             _ => None,
         }
     }
@@ -166,10 +185,45 @@ impl Plan {
             (Cut, 4),
             (HalfOpen, 1),
             (Delay, 1),
+            (Throttle, 1),
             (Duplicates, 2),
         ];
         let second = Duration::from_secs(1);
         Plan { name: "short", jobs: 1_000, faults, span: 60 * second, deadline: 100 * second, ..Plan::base(seed) }
+    }
+
+    /// A tenth of the full run and a little more.
+    pub fn medium(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (WorkerKill, 30),
+            (WorkerPause, 8),
+            (WorkerRoll, 6),
+            (ApiKill, 4),
+            (ApiRoll, 2),
+            (BrokerKill, 6),
+            (BrokerWipe, 2),
+            (MemoryAlarm, 1),
+            (DatabaseKill, 6),
+            (DatabaseRestart, 1),
+            (DatabaseOutage, 1),
+            (Cut, 12),
+            (HalfOpen, 1),
+            (Delay, 1),
+            (Throttle, 1),
+            (Duplicates, 4),
+        ];
+        let minute = Duration::from_secs(60);
+        Plan { name: "medium, single broker", jobs: 6_000, faults, span: 3 * minute, ..Plan::full(seed) }
+    }
+
+    /// The same over a cluster.
+    pub fn medium_cluster(seed: u64) -> Plan {
+        use Fault::*;
+        let faults =
+            vec![(WorkerKill, 10), (WorkerPause, 3), (LeaderKill, 6), (DatabaseKill, 2), (Cut, 5), (Duplicates, 2)];
+        let span = Duration::from_secs(120);
+        Plan { name: "medium, three-node cluster", jobs: 4_000, nodes: 3, faults, span, ..Plan::full(seed) }
     }
 
     /// The single broker's part of the full run.
@@ -190,15 +244,45 @@ impl Plan {
             (Cut, 45),
             (HalfOpen, 6),
             (Delay, 6),
+            (Throttle, 5),
             (Duplicates, 20),
         ];
         Plan { name: "single broker", jobs: 65_000, faults, ..Plan::full(seed) }
     }
 
+    /// The part of a cluster of three nodes: their quorum outlives any one of them.
+    pub fn cluster(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (WorkerKill, 70),
+            (WorkerPause, 16),
+            (WorkerRoll, 15),
+            (ApiKill, 8),
+            (ApiRoll, 4),
+            (LeaderKill, 20),
+            (DatabaseKill, 10),
+            (Cut, 25),
+            (HalfOpen, 2),
+            (Delay, 2),
+            (Throttle, 2),
+            (Duplicates, 10),
+        ];
+        let span = Duration::from_secs(10 * 60);
+        Plan { name: "three-node cluster", jobs: 35_000, nodes: 3, faults, span, ..Plan::full(seed) }
+    }
+
+    /// A short storm over a cluster, to look at it without waiting long.
+    pub fn short_cluster(seed: u64) -> Plan {
+        use Fault::*;
+        let faults =
+            vec![(WorkerKill, 4), (WorkerPause, 1), (LeaderKill, 4), (DatabaseKill, 1), (Cut, 2), (Duplicates, 1)];
+        Plan { name: "short three-node cluster", nodes: 3, faults, ..Plan::short(seed) }
+    }
+
     fn full(seed: u64) -> Plan {
         let minute = Duration::from_secs(60);
-        let (span, deadline, patience) = (18 * minute, 40 * minute, 6 * minute);
-        Plan { span, deadline, patience, outage: minute / 2, ..Plan::base(seed) }
+        let (span, deadline, patience) = (15 * minute, 40 * minute, 6 * minute);
+        Plan { slots: 16, span, deadline, patience, outage: minute / 2, ..Plan::base(seed) }
     }
 
     fn base(seed: u64) -> Plan {
@@ -206,6 +290,7 @@ impl Plan {
             name: "",
             seed,
             jobs: 0,
+            nodes: 1,
             workers: 4,
             slots: 6,
             apis: 2,
@@ -247,6 +332,16 @@ mod tests {
         let order = |seed| Plan::single(seed).lanes();
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn the_full_run_is_what_was_promised() {
+        let (single, cluster) = (Plan::single(1), Plan::cluster(1));
+        let both = |fault| single.planned(fault) + cluster.planned(fault);
+        use Fault::*;
+        assert!(single.jobs + cluster.jobs >= 100_000);
+        let counts = [WorkerKill, WorkerPause, BrokerKill, BrokerWipe, LeaderKill, DatabaseKill].map(both);
+        assert_eq!(counts, [200, 50, 30, 10, 20, 30]);
     }
 
     #[test]

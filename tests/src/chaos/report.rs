@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::plan::{Fault, Plan};
-use super::tally::Entry;
+use super::tally::{Entry, p50_and_max};
 use super::truth::Truth;
 use super::world::World;
 
@@ -35,11 +35,12 @@ impl Report {
             0 => entry.count.to_string(),
             connections => format!("{} ({connections} connections)", entry.count),
         };
-        let (p50, max) = entry.p50_and_max().map_or(("-".to_owned(), "-".to_owned()), |(p50, max)| (s(p50), s(max)));
+        let (alone, all) = (entry.took(true), entry.took(false));
         let target = fault.target(self.plan.lease).map_or("-".to_owned(), |target| {
-            format!("{} of {} within {}", entry.within(target), entry.recoveries.len(), s(target))
+            let within = alone.iter().filter(|took| **took <= target).count();
+            format!("{within} of {} within {}", alone.len(), s(target))
         });
-        writeln!(out, "| {} | {count} | {p50} | {max} | {target} |", fault.word())
+        writeln!(out, "| {} | {count} | {} | {target} | {} |", fault.word(), times(alone), times(all))
     }
 
     fn table(&self) -> Result<String, fmt::Error> {
@@ -55,7 +56,10 @@ impl Report {
             s(plan.lease),
             self.took.as_secs_f64()
         )?;
-        writeln!(out, "\n| fault | count | recovery p50 | max | target |\n| --- | --- | --- | --- | --- |")?;
+        writeln!(
+            out,
+            "\n| fault | count | recovery p50 / max by itself | target | with other faults about |\n| --- | --- | --- | --- | --- |"
+        )?;
         for (fault, entry) in &self.rows {
             self.row(&mut out, *fault, entry)?;
         }
@@ -76,6 +80,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.table()?)
     }
+}
+
+fn times(times: Vec<Duration>) -> String {
+    p50_and_max(times).map_or("-".to_owned(), |(p50, max)| format!("{} / {}", s(p50), s(max)))
 }
 
 fn s(time: Duration) -> String {

@@ -1,8 +1,9 @@
-//! What was really done and how long it took to recover, counted while it happens. It judges nothing.
+//! What was really done and how long it took to recover, counted while it happens. It judges nothing. Faults come at once, and a
+//! recovery that had to wait for another one's server says little of itself, so it is kept which ones were alone.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::plan::Fault;
 
@@ -10,6 +11,8 @@ use super::plan::Fault;
 #[derive(Debug, Default)]
 pub struct Tally {
     kept: Mutex<BTreeMap<Fault, Entry>>,
+    /// What was away, from when to when; `None`: it still is.
+    away: Mutex<Vec<(Fault, Instant, Option<Instant>)>>,
 }
 
 /// What is known of one fault.
@@ -20,7 +23,16 @@ pub struct Entry {
     /// How many connections it hit, where it hits connections.
     pub connections: usize,
     /// From the fault (or the server's answer) to the recovery.
-    pub recoveries: Vec<Duration>,
+    pub recoveries: Vec<Recovery>,
+}
+
+/// One way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// How long it took.
+    pub took: Duration,
+    /// Nothing else was away meanwhile.
+    pub alone: bool,
 }
 
 impl Tally {
@@ -34,35 +46,52 @@ impl Tally {
         self.with(fault, |entry| entry.connections += connections);
     }
 
-    /// The system had recovered after so long.
-    pub fn recovered(&self, fault: Fault, took: Duration) {
-        self.with(fault, |entry| entry.recoveries.push(took));
+    /// A server or the way to it is away from now on. One fault at a time takes one away.
+    pub fn gone(&self, fault: Fault) {
+        lock(&self.away).push((fault, Instant::now(), None));
+    }
+
+    /// It is there again, and has got over it.
+    pub fn back(&self, fault: Fault) {
+        for (_, _, until) in lock(&self.away).iter_mut().filter(|(gone, _, until)| *gone == fault && until.is_none()) {
+            *until = Some(Instant::now());
+        }
+    }
+
+    /// The system has recovered now from what began then.
+    pub fn recovered(&self, fault: Fault, since: Instant) {
+        let others = |(gone, _, until): &(Fault, Instant, Option<Instant>)| {
+            *gone != fault && until.is_none_or(|until| until > since)
+        };
+        let alone = !lock(&self.away).iter().any(others);
+        self.with(fault, |entry| entry.recoveries.push(Recovery { took: since.elapsed(), alone }));
     }
 
     /// What is known of a fault.
     pub fn of(&self, fault: Fault) -> Entry {
-        let mut copy = Entry::default();
-        self.with(fault, |entry| copy = entry.clone());
-        copy
+        lock(&self.kept).get(&fault).cloned().unwrap_or_default()
     }
 
     fn with(&self, fault: Fault, change: impl FnOnce(&mut Entry)) {
-        change(self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default());
+        change(lock(&self.kept).entry(fault).or_default());
     }
 }
 
 impl Entry {
-    /// The median and the longest.
-    pub fn p50_and_max(&self) -> Option<(Duration, Duration)> {
-        let mut sorted = self.recoveries.clone();
-        sorted.sort_unstable();
-        Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
+    /// Recoveries that nothing else was in the way of, or all of them.
+    pub fn took(&self, alone: bool) -> Vec<Duration> {
+        self.recoveries.iter().filter(|one| one.alone || !alone).map(|one| one.took).collect()
     }
+}
 
-    /// How many recoveries took at most so long.
-    pub fn within(&self, target: Duration) -> usize {
-        self.recoveries.iter().filter(|took| **took <= target).count()
-    }
+/// The median and the longest.
+pub fn p50_and_max(mut times: Vec<Duration>) -> Option<(Duration, Duration)> {
+    times.sort_unstable();
+    Some((*times.get(times.len() / 2)?, *times.last()?))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -70,17 +99,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_times_are_kept_by_fault() {
-        let (tally, second) = (Tally::default(), Duration::from_secs(1));
-        for seconds in [3, 1, 2] {
-            tally.count(Fault::WorkerKill);
-            tally.recovered(Fault::WorkerKill, second * seconds);
-        }
-        let entry = tally.of(Fault::WorkerKill);
-        assert_eq!(
-            (entry.count, entry.p50_and_max(), entry.within(second * 2)),
-            (3, Some((second * 2, second * 3)), 2)
-        );
-        assert_eq!((tally.of(Fault::Cut).count, tally.of(Fault::Cut).p50_and_max()), (0, None));
+    fn the_median_and_the_longest_of_no_times_are_none() {
+        let second = Duration::from_secs(1);
+        assert_eq!(p50_and_max([3, 1, 2].map(|seconds| second * seconds).to_vec()), Some((second * 2, second * 3)));
+        assert_eq!(p50_and_max(vec![]), None);
+    }
+
+    #[test]
+    fn a_recovery_beside_another_outage_is_not_alone() {
+        let (tally, since) = (Tally::default(), Instant::now());
+        tally.gone(Fault::BrokerKill);
+        tally.recovered(Fault::BrokerKill, since);
+        tally.recovered(Fault::WorkerKill, since);
+        tally.back(Fault::BrokerKill);
+        tally.recovered(Fault::WorkerKill, since);
+        tally.recovered(Fault::WorkerKill, Instant::now());
+        let alone = |fault| tally.of(fault).recoveries.iter().map(|one| one.alone).collect::<Vec<_>>();
+        assert_eq!((alone(Fault::BrokerKill), alone(Fault::WorkerKill)), (vec![true], vec![false, false, true]));
     }
 }

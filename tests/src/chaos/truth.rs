@@ -40,18 +40,36 @@ pub struct Truth {
 
 impl Truth {
     /// Waits for the last job to be settled, for as long as the plan is patient, then asks everybody.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
     pub async fn of(world: &World) -> Result<Truth> {
-        world.watched().await?;
         let mut truth = Truth::default();
+        let watched = world.watched().await;
+        truth.must("what was measured", watched);
         truth.wait_for_the_end(world).await;
         truth.ask_the_ledger(world).await?;
-        truth.ask_the_artifacts(world).await?;
+        let artifacts = truth.ask_the_artifacts(world).await;
+        truth.must("the artifacts", artifacts);
         truth.ask_the_audit(world).await;
         truth.ask_the_queues(world).await;
-        truth.ask_the_processes(world).await?;
+        let processes = truth.ask_the_processes(world).await;
+        truth.must("the processes", processes);
         truth.ask_the_plan(world);
         truth.violations.extend(world.history.broken());
         Ok(truth)
+    }
+
+    /// Who cannot be asked has not told that all is well.
+    fn must(&mut self, whom: &str, asked: Result<()>) {
+        if let Err(error) = asked {
+            self.violations.push(format!("{whom}: {error:#}"));
+        }
+    }
+
+    /// A fault that could not be injected or healed.
+    pub fn botched(&mut self, lanes: Vec<String>) {
+        self.violations.extend(lanes);
     }
 
     async fn wait_for_the_end(&mut self, world: &World) {
@@ -109,12 +127,12 @@ impl Truth {
 
     async fn ask_the_queues(&mut self, world: &World) {
         let full = || async {
-            let listed = world.broker.ctl(&["list_queues", "name", "messages", "--no-table-headers"]).await.ok()?;
+            let listed = world.brokers[0].ctl(&["list_queues", "name", "messages", "--no-table-headers"]).await.ok()?;
             let full: Vec<&str> = listed.lines().filter(|line| !line.ends_with("\t0")).collect();
             full.is_empty().then_some(())
         };
         if let Err(error) = poll("empty queues", EMPTY, full).await {
-            let listed = world.broker.ctl(&["list_queues", "name", "messages"]).await;
+            let listed = world.brokers[0].ctl(&["list_queues", "name", "messages"]).await;
             self.violations.push(format!("{error}: {listed:?}"));
         }
     }

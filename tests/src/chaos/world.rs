@@ -23,7 +23,13 @@ use crate::postgres::{self, Postgres};
 use crate::proxy::Proxy;
 use crate::rabbitmq::RabbitMq;
 use crate::scratch;
+use crate::until::poll;
 
+/// The queues of the jobs, and of what nobody can read.
+const QUEUES: [&str; 4] =
+    ["longshore.jobs.chaos.deed", "longshore.jobs.chaos.deed:high", "longshore.jobs.chaos.deed:low", "longshore.dead"];
+/// How long a node may take to be a member of its queues again.
+const MEMBERS: Duration = Duration::from_secs(120);
 /// How long a client waits for an answer before it asks again under the same key.
 const ANSWER: Duration = Duration::from_secs(20);
 /// How long a client waits before it asks again.
@@ -43,12 +49,12 @@ pub struct World {
     pub history: History,
     /// What was done, and how long it took.
     pub tally: Tally,
-    /// Before the broker.
-    pub amqp: Proxy,
+    /// Before the broker, one for each node.
+    pub amqp: Vec<Proxy>,
     /// Before the database.
     pub sql: Proxy,
-    /// The broker.
-    pub broker: RabbitMq,
+    /// The broker's nodes.
+    pub brokers: Vec<RabbitMq>,
     /// The database.
     pub database: Postgres,
     /// Measurements that go on while the next fault comes.
@@ -61,12 +67,16 @@ pub struct World {
 impl World {
     /// Servers, schema, processes; ready for jobs, with queues that survive a kill.
     pub async fn start(plan: &Plan) -> Result<Arc<World>> {
-        let (broker, database) = (RabbitMq::start().await?, Postgres::start().await?);
-        let (amqp, sql) = (Proxy::before(&broker.url()).await?, Proxy::before(&database.url()).await?);
+        let (brokers, database) = (cluster(plan.nodes).await?, Postgres::start().await?);
+        let mut amqp = vec![];
+        for broker in &brokers {
+            amqp.push(Proxy::before(&broker.url()).await?);
+        }
+        let sql = Proxy::before(&database.url()).await?;
         let dir = scratch::dir("chaos")?;
         let site = Site {
             database_url: sql.url().to_owned(),
-            amqp_url: amqp.url().to_owned(),
+            amqp_urls: amqp.iter().map(|proxy| proxy.url().to_owned()).collect(),
             dir: dir.path().to_owned(),
             lease: plan.lease,
             slots: plan.slots,
@@ -85,7 +95,7 @@ impl World {
             tally: Tally::default(),
             amqp,
             sql,
-            broker,
+            brokers,
             database,
             watches: Mutex::default(),
             supervisor,
@@ -98,10 +108,32 @@ impl World {
 
     /// Waits until the queues of the jobs would survive a kill of their broker.
     pub async fn queues_stand(&self) -> Result<()> {
-        for queue in ["longshore.jobs.chaos.deed", "longshore.jobs.chaos.deed:high", "longshore.dead"] {
-            self.broker.remembers(queue).await?;
+        for (broker, queue) in self.brokers.iter().flat_map(|broker| QUEUES.map(|queue| (broker, queue))) {
+            broker.remembers(queue).await?;
         }
         Ok(())
+    }
+
+    /// Waits until every member of every queue is there, so that one node may go.
+    pub async fn quorum_stands(&self) -> Result<()> {
+        let all = || async {
+            let listed = self.brokers[0].ctl(&["list_queues", "name", "online", "--no-table-headers"]).await.ok()?;
+            let full = |queue: &&str| {
+                let line = listed.lines().find(|line| line.starts_with(&format!("{queue}\t")));
+                line.is_some_and(|line| line.matches("@localhost").count() == self.brokers.len())
+            };
+            QUEUES.iter().all(full).then_some(())
+        };
+        poll("all members of the queues to be online", MEMBERS, all).await
+    }
+
+    /// The node that leads the queue of the jobs.
+    pub async fn leader(&self) -> Result<&RabbitMq> {
+        let listed = self.brokers[0].ctl(&["list_queues", "name", "leader", "--no-table-headers"]).await?;
+        let line =
+            listed.lines().find(|line| line.starts_with(&format!("{}\t", QUEUES[0]))).context("no such queue")?;
+        let leads = |broker: &&RabbitMq| line.ends_with(&format!("\t{}", broker.node()));
+        self.brokers.iter().find(leads).with_context(|| format!("nobody leads: {line}"))
     }
 
     /// Submits under this key, again and again until it is accepted, at one API server after the other.
@@ -133,6 +165,16 @@ impl World {
     pub fn dismiss_supervisor(&self) {
         self.supervisor.abort();
     }
+}
+
+/// One broker of so many nodes.
+async fn cluster(nodes: usize) -> Result<Vec<RabbitMq>> {
+    let mut brokers = vec![RabbitMq::start().await?];
+    while brokers.len() < nodes {
+        let node = brokers[0].start_beside().await?;
+        brokers.push(node);
+    }
+    Ok(brokers)
 }
 
 impl Drop for World {
