@@ -73,6 +73,9 @@ async fn run_lane(world: Arc<World>, faults: Vec<Fault>, mut chance: Chance) -> 
         }
         pass(chance.time(world.plan.gap)).await;
         world.inject(fault, &mut chance).await.with_context(|| fault.word().to_owned())?;
+        if world.plan.one_by_one {
+            world.watched().await?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Figures of speed on the README: each is one that `make bench` printed into `tests/benches/RESULTS.txt`, with its machine and date. None
-//! is checked against a clock here, for speed is the machine's.
+//! Figures on the README: of speed, each one that `make bench` printed into `tests/benches/RESULTS.txt`, and of faults, each one that
+//! `make chaos` printed into `tests/src/chaos/RESULTS.txt`. None is checked against a clock here, for speed is the machine's.
 
 use anyhow::{Result, ensure};
 use longshore_tests::house;
@@ -31,5 +31,34 @@ fn every_figure_of_speed_is_one_that_the_bench_printed() -> Result<()> {
     nothing_found(unknown_figures(&speed.text, &results));
     let planted = unknown_figures("at 0.99 of it, 2.6 ms. On 1999-01-01", "ratio 0.63\np50 2.6 ms, 2026-11-26");
     assert_eq!(planted, ["the bench printed no 0.99", "the bench printed no 1999-01-01"]);
+    Ok(())
+}
+
+/// Numbers of a text that the storm's table does not have.
+fn unprinted(text: &str, table: &str) -> Vec<String> {
+    let numbers = |text: &str| -> Vec<String> {
+        let parts = text.split(|c: char| !c.is_ascii_digit() && c != '.').map(|part| part.trim_matches('.').to_owned());
+        parts.filter(|part| !part.is_empty()).collect()
+    };
+    let printed = numbers(table);
+    numbers(text)
+        .into_iter()
+        .filter(|number| !printed.contains(number))
+        .map(|number| format!("no storm printed {number}"))
+        .collect()
+}
+
+#[test]
+fn every_figure_of_a_storm_is_one_that_the_chaos_suite_printed() -> Result<()> {
+    let table = std::fs::read_to_string(house::root()?.join("tests/src/chaos/RESULTS.txt"))?;
+    ensure!(
+        table.contains("seed ") && table.contains("lost 0, doubled effects 0") && !table.contains("VIOLATION"),
+        "{table}"
+    );
+    let readme = std::fs::read_to_string(house::root()?.join("README.md"))?;
+    let told = readme.lines().find(|line| line.starts_with("`make chaos`")).unwrap_or_default();
+    ensure!(told.contains("worker kills"), "the README tells no storm");
+    nothing_found(unprinted(told, &table));
+    assert_eq!(unprinted("30 kills, 31 cuts.", "| kills | 30 |"), ["no storm printed 31"]);
     Ok(())
 }

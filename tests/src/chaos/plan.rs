@@ -139,6 +139,8 @@ pub struct Plan {
     pub slots: usize,
     /// API server processes.
     pub apis: usize,
+    /// All faults one after the other, each with the sea calm again: what a recovery takes by itself.
+    pub one_by_one: bool,
     /// How often each fault comes.
     pub faults: Vec<(Fault, usize)>,
     /// The longest pause between two faults of a lane.
@@ -161,6 +163,7 @@ impl Plan {
         match name {
             "short" => Some(vec![Plan::short(seed)]),
             "short-cluster" => Some(vec![Plan::short_cluster(seed)]),
+            "calm" => Some(vec![Plan::calm(seed)]),
             "medium" => Some(vec![Plan::medium(seed), Plan::medium_cluster(seed)]),
             "single" => Some(vec![Plan::single(seed)]),
             "cluster" => Some(vec![Plan::cluster(seed)]),
@@ -190,6 +193,31 @@ impl Plan {
         ];
         let second = Duration::from_secs(1);
         Plan { name: "short", jobs: 1_000, faults, span: 60 * second, deadline: 100 * second, ..Plan::base(seed) }
+    }
+
+    /// No storm: one fault after the other, to see how long each recovery takes by itself.
+    pub fn calm(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (WorkerKill, 10),
+            (WorkerPause, 3),
+            (WorkerRoll, 2),
+            (ApiKill, 2),
+            (BrokerKill, 5),
+            (BrokerWipe, 2),
+            (DatabaseKill, 6),
+            (DatabaseRestart, 2),
+            (Cut, 4),
+        ];
+        let (span, gap) = (Duration::from_secs(240), Duration::from_secs(5));
+        Plan {
+            name: "calm, one fault after the other",
+            jobs: 2_000,
+            one_by_one: true,
+            faults,
+            gap,
+            ..Plan { span, ..Plan::full(seed) }
+        }
     }
 
     /// A tenth of the full run and a little more.
@@ -294,6 +322,7 @@ impl Plan {
             workers: 4,
             slots: 6,
             apis: 2,
+            one_by_one: false,
             faults: vec![],
             gap: Duration::from_millis(1500),
             lease: Duration::from_secs(3),
@@ -309,7 +338,7 @@ impl Plan {
         let mut chance = Chance::of(self.seed);
         let mut lanes = vec![vec![]; LANES];
         for (fault, count) in &self.faults {
-            lanes[fault.lane()].extend(std::iter::repeat_n(*fault, *count));
+            lanes[if self.one_by_one { 0 } else { fault.lane() }].extend(std::iter::repeat_n(*fault, *count));
         }
         for lane in &mut lanes {
             chance.shuffle(lane);
@@ -332,6 +361,12 @@ mod tests {
         let order = |seed| Plan::single(seed).lanes();
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn one_by_one_means_in_one_lane() {
+        let busy = Plan::calm(1).lanes().iter().filter(|lane| !lane.is_empty()).count();
+        assert_eq!(busy, 1);
     }
 
     #[test]
