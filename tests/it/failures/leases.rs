@@ -26,6 +26,7 @@ fn job() -> Result<NewJob> {
         metadata: None,
         correlation_id: None,
         idempotency: None,
+        unique_key: None,
     })
 }
 
