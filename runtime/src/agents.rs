@@ -9,9 +9,10 @@ pub mod rescuer;
 pub mod surveyor;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -57,8 +58,8 @@ fn role_renewal(lease: Duration) -> Duration {
 impl Agents {
     /// Starts the loops; they work while this process has the role.
     pub fn start(self, stop: &Stop) {
-        let (leads, leading) = watch::channel(false);
-        stop.spawn("role", self.clone().keep_role(leads, stop.clone()));
+        let leading = Leading::default();
+        stop.spawn("role", self.clone().keep_role(leading.clone(), stop.clone()));
         stop.spawn("relay", relay::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("rescuer", rescuer::run(self.clone(), leading.clone(), stop.clone()));
         stop.spawn("reconciler", reconciler::run(self.clone(), leading.clone(), stop.clone()));
@@ -67,7 +68,7 @@ impl Agents {
         stop.spawn("janitor", janitor::run(self, leading, stop.clone()));
     }
 
-    async fn keep_role(self, leads: watch::Sender<bool>, stop: Stop) {
+    async fn keep_role(self, leading: Leading, stop: Stop) {
         loop {
             let has = match self.ledger.lead(ROLE, self.holder, role_lease(self.lease)).await {
                 Ok(has) => has,
@@ -76,7 +77,7 @@ impl Agents {
                     false
                 }
             };
-            leads.send_if_modified(|had| std::mem::replace(had, has) != has);
+            leading.set(has);
             if !stop.sleep(role_renewal(self.lease)).await {
                 return;
             }
@@ -84,12 +85,44 @@ impl Agents {
     }
 }
 
-/// Waits until this process has the role; says whether to go on.
-async fn lead(leading: &mut watch::Receiver<bool>, stop: &Stop) -> bool {
-    tokio::select! {
-        biased;
-        () = stop.asked() => false,
-        led = leading.wait_for(|leads| *leads) => led.is_ok(),
+/// Whether this process has the role. Its waiters wake in the order they came, as a simulation that is to repeat itself needs.
+#[derive(Debug, Clone, Default)]
+struct Leading(Arc<Lead>);
+
+#[derive(Debug, Default)]
+struct Lead {
+    leads: AtomicBool,
+    news: Notify,
+}
+
+impl Leading {
+    fn set(&self, leads: bool) {
+        if self.0.leads.swap(leads, Ordering::AcqRel) != leads {
+            self.0.news.notify_waiters();
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.0.leads.load(Ordering::Acquire)
+    }
+
+    /// Waits until this process has the role; says whether to go on.
+    async fn lead(&self, stop: &Stop) -> bool {
+        loop {
+            // Made before the look: what is set after it wakes this one.
+            let news = self.0.news.notified();
+            if stop.is_asked() {
+                return false;
+            }
+            if self.leads() {
+                return true;
+            }
+            tokio::select! {
+                biased;
+                () = stop.asked() => return false,
+                () = news => {}
+            }
+        }
     }
 }
 

@@ -276,6 +276,8 @@ impl Base {
             host: host_name(),
             scratch: self.scratch.clone(),
             hints: Arc::clone(&self.hints),
+            luck: worker::luck(),
+            heart: worker::Heart::OwnThread,
         }
     }
 

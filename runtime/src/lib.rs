@@ -14,6 +14,8 @@ pub mod ledger;
 pub mod metrics;
 pub mod notify;
 pub mod preflight;
+#[cfg(test)]
+mod simulation;
 pub mod stop;
 pub mod storage;
 pub mod telemetry;

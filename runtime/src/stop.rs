@@ -24,6 +24,8 @@ impl Stop {
     /// Starts a task. It should end soon after [`Stop::asked`] completes.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(test)]
+        let task = crate::simulation::gate::inherited(task);
         let span = tracing::debug_span!("task", name);
         tokio::spawn(self.tasks.track_future(task.instrument(span)));
     }
@@ -31,6 +33,8 @@ impl Stop {
     /// Starts a short task that nobody names: one delivery. No span, for there are tens of thousands a second.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn_quiet(&self, task: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(test)]
+        let task = crate::simulation::gate::inherited(task);
         tokio::spawn(self.tasks.track_future(task));
     }
 

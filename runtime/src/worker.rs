@@ -22,6 +22,7 @@ use crate::broker::Broker;
 use crate::ledger::Ledger;
 use crate::stop::Stop;
 use crate::storage::Storage;
+pub use heartbeat::Heart;
 use registry::Registry;
 
 /// A worker's limits.
@@ -72,6 +73,18 @@ pub struct Setup {
     pub scratch: PathBuf,
     /// Tells the relay of this process that something may be due.
     pub hints: Arc<Notify>,
+    /// What jitter is made of.
+    pub luck: Luck,
+    /// Where its heart beats.
+    pub heart: Heart,
+}
+
+/// A random number from 0 to 1 at every call.
+pub type Luck = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// The luck of a process that is not simulated.
+pub fn luck() -> Luck {
+    Arc::new(|| f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX))
 }
 
 /// Between two identities when the ledger does not answer.

@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use longshore_sdk::JobId;
-use tokio::sync::watch;
 
-use super::{Agents, lead, rescuer};
+use super::{Agents, Leading, rescuer};
 use crate::ledger::{Answer, AuditPatience, Check, Violation};
 use crate::metrics;
 use crate::stop::Stop;
@@ -40,15 +39,15 @@ pub fn patience(lease: Duration) -> AuditPatience {
     AuditPatience { rescue: lease + rescuer::SLOWEST, announce: ANNOUNCE_WITHIN }
 }
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
     let mut walk = Walk::default();
-    while lead(&mut leading, &stop).await {
+    while leading.lead(&stop).await {
         match agents.look(&mut walk).await {
             Ok(()) => metrics::ours().audited(&walk.shown()),
             Err(error) => tracing::warn!(%error, "the auditor waits for the ledger"),
         }
         stop.sleep(agents.audit.interval).await;
-        if !*leading.borrow() {
+        if !leading.leads() {
             // Another process looks now, and says what is so.
             walk = Walk::default();
             metrics::ours().audited(&walk.shown());

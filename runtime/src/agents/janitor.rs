@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::{Agents, lead};
+use super::{Agents, Leading};
 use crate::ledger::Answer;
 use crate::stop::Stop;
 
@@ -14,8 +12,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Removed in one transaction, so that none is long.
 const BATCH: usize = 1000;
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
-    while lead(&mut leading, &stop).await {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
+    while leading.lead(&stop).await {
         match agents.sweep_keys().await {
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "unique keys of finished jobs are removed"),

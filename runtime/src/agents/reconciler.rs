@@ -2,12 +2,12 @@
 //! the queue's depth, after a patience that doubles with every publish; sooner when their queue is empty or new, for then the
 //! broker lost its data. Duplicates are harmless by the claim.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::relay::publish;
-use super::{Agents, lead};
+use super::{Agents, Leading};
 use crate::broker::Depth;
 use crate::ledger::Answer;
 use crate::stop::Stop;
@@ -15,10 +15,10 @@ use crate::stop::Stop;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const BATCH: usize = 500;
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
     // The embedded broker starts with nothing: what the ledger has is published at once.
     let mut broker_is_new = agents.alone;
-    while lead(&mut leading, &stop).await {
+    while leading.lead(&stop).await {
         match agents.reconcile_once(broker_is_new).await {
             Ok(()) => broker_is_new = false,
             Err(error) => tracing::warn!(%error, "the reconciler waits for the ledger"),

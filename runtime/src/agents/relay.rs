@@ -8,9 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use longshore_sdk::JobId;
-use tokio::sync::watch;
 
-use super::{Agents, lead};
+use super::{Agents, Leading};
 use crate::broker::{Broker, BrokerError};
 use crate::ledger::{Answer, Ready, Unannounced};
 use crate::notify::{road, topic};
@@ -23,8 +22,8 @@ const WINDOW: usize = 100;
 /// It looks so often whatever else: a hint may be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
-    while lead(&mut leading, &stop).await {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
+    while leading.lead(&stop).await {
         match agents.relay_once().await {
             Ok(true) => {} // there may be more
             Ok(false) => agents.wait_for_due(&stop).await,
@@ -64,6 +63,7 @@ impl Agents {
         // A due job that could not be published is due still: not sooner than the shortest pause.
         let pause = next.clamp(SHORTEST_PAUSE, LOOK_EVERY);
         tokio::select! {
+            biased;
             _ = stop.sleep(pause) => {}
             () = self.hints.notified() => {}
         }

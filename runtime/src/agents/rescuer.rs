@@ -1,11 +1,11 @@
 //! The rescuer: a running job whose worker lost its lease becomes ready again. After an outage of the ledger it waits one lease,
 //! for no worker could renew while the ledger was down. Whether a lost job is poison is `job::verdict`'s.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::{Agents, lead};
+use super::{Agents, Leading};
 use crate::ledger::{Answer, Rescued, Whose};
 use crate::metrics;
 use crate::stop::Stop;
@@ -17,10 +17,10 @@ const ORPHANS_EVERY: Duration = Duration::from_secs(60);
 /// From the end of a lease to the rescue, at the latest, while everything is well.
 pub(super) const SLOWEST: Duration = Duration::from_secs(65);
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
     let mut quiet_until = Instant::now() + if agents.alone { Duration::ZERO } else { agents.lease };
     let mut orphans_at = Instant::now();
-    while lead(&mut leading, &stop).await {
+    while leading.lead(&stop).await {
         let rescued = if Instant::now() < quiet_until {
             // Asked all the same, to notice an outage that goes on.
             agents.ledger.now().await.map(|_| vec![])

@@ -1,11 +1,11 @@
 //! The surveyor: looks how much lies on the queues and how much of it waits, for people and for what scales workers. It publishes
 //! and changes nothing. One process at a time surveys, the one with the agents' role; what it finds is [`crate::metrics`]'.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::{Agents, lead};
+use super::{Agents, Leading};
 use crate::ledger::Answer;
 use crate::stop::Stop;
 use crate::{clock, metrics};
@@ -15,15 +15,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the ledger counts: a scan of what is unfinished.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
-pub(super) async fn run(agents: Agents, mut leading: watch::Receiver<bool>, stop: Stop) {
+pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
     let mut count_at = Instant::now();
-    while lead(&mut leading, &stop).await {
+    while leading.lead(&stop).await {
         match agents.survey(&mut count_at).await {
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "the surveyor waits for the ledger"),
         }
         stop.sleep(LOOK_EVERY).await;
-        if !*leading.borrow() {
+        if !leading.leads() {
             metrics::ours().queues_forgotten();
             count_at = Instant::now();
         }

@@ -141,6 +141,7 @@ fn nameable(kind: &str) -> Result<(), BrokerError> {
 async fn forward<T: Clone>(mut heard: broadcast::Receiver<T>, out: mpsc::Sender<Heard<T>>) {
     loop {
         let heard = tokio::select! {
+            biased;
             () = out.closed() => return,
             heard = heard.recv() => match heard {
                 Ok(message) => Heard::Message(message),
@@ -165,11 +166,13 @@ impl Queues {
         (kind, lane, consumer): (String, Lane, u64),
         mut settlements: mpsc::UnboundedReceiver<Settlement>,
         closing: Arc<CancellationToken>,
+        line: CancellationToken,
     ) {
         let (mut gathered, mut canceled) = (Vec::new(), false);
         loop {
             tokio::select! {
                 biased;
+                () = line.cancelled() => return self.lose(&kind, lane, consumer),
                 () = closing.cancelled(), if !canceled => {}
                 took = settlements.recv_many(&mut gathered, usize::MAX) => if took == 0 { return },
             }
@@ -181,6 +184,46 @@ impl Queues {
             }
             queue.settle(consumer, gathered.drain(..));
         }
+    }
+}
+
+impl Queues {
+    /// A consumer's line is cut: what it holds comes again, and what it says later is not heard.
+    fn lose(&self, kind: &str, lane: Lane, consumer: u64) {
+        if let Some(lanes) = self.lock().by_kind.get_mut(kind) {
+            lanes.of(lane).lose(consumer);
+        }
+    }
+}
+
+impl Embedded {
+    /// A consumer that loses everything it holds when `line` is cancelled, as one does whose connection breaks.
+    pub(crate) async fn consume_on(
+        &self,
+        line: &CancellationToken,
+        kind: &str,
+        prefetch: u16,
+    ) -> Result<Consumer, BrokerError> {
+        self.declare(kind).await?;
+        let prefetch = usize::from(prefetch.max(1));
+        let closing = Arc::new(self.closing.child_token());
+        let lanes = Lane::ALL.map(|lane| {
+            let (out, deliveries) = mpsc::channel(prefetch);
+            let (settle, settlements) = mpsc::unbounded_channel();
+            let mut state = self.queues.lock();
+            let queue = state.by_kind.entry(kind.to_owned()).or_default().of(lane);
+            let consumer = (kind.to_owned(), lane, queue.join(prefetch, out, settle));
+            let (queues, closing) = (Arc::clone(&self.queues), Arc::clone(&closing));
+            self.tasks.spawn(queues.serve(consumer, settlements, closing, line.clone()));
+            deliveries
+        });
+        Ok(Consumer::new(lanes, closing))
+    }
+
+    /// Forgets all queues with what is on them, as a broker whose disk is wiped.
+    #[cfg(test)]
+    pub(crate) fn wipe(&self) {
+        self.queues.lock().by_kind.clear();
     }
 }
 
@@ -212,19 +255,7 @@ impl Broker for Embedded {
     }
 
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
-        self.declare(kind).await?;
-        let prefetch = usize::from(prefetch.max(1));
-        let closing = Arc::new(self.closing.child_token());
-        let lanes = Lane::ALL.map(|lane| {
-            let (out, deliveries) = mpsc::channel(prefetch);
-            let (settle, settlements) = mpsc::unbounded_channel();
-            let mut state = self.queues.lock();
-            let queue = state.by_kind.entry(kind.to_owned()).or_default().of(lane);
-            let consumer = (kind.to_owned(), lane, queue.join(prefetch, out, settle));
-            self.tasks.spawn(Arc::clone(&self.queues).serve(consumer, settlements, Arc::clone(&closing)));
-            deliveries
-        });
-        Ok(Consumer::new(lanes, closing))
+        self.consume_on(&CancellationToken::new(), kind, prefetch).await
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {

@@ -63,6 +63,14 @@ impl Sqlite {
         Ok(Self { writer, readers, next_reader: AtomicUsize::new(0), clock: Arc::new(crate::clock::now) })
     }
 
+    /// A ledger in memory, which answers at once and in its caller's thread: for simulated time.
+    #[cfg(test)]
+    pub(crate) fn simulated(clock: Clock) -> Answer<Self> {
+        let db = Arc::new(std::sync::Mutex::new(Connection::open_in_memory()?));
+        let (writer, readers) = (Lane::here(&db), vec![Lane::here(&db)]);
+        Ok(Self { writer, readers, next_reader: AtomicUsize::new(0), clock })
+    }
+
     /// The same ledger going by another clock, so that a test can move it.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {

@@ -104,6 +104,7 @@ impl Waiter {
     pub async fn news(&mut self, patience: Duration) -> bool {
         let Some(news) = &mut self.news else { return false };
         tokio::select! {
+            biased;
             () = self.inner.closed.cancelled() => false,
             // The sender lives in the shard as long as this waiter does, so an error cannot come.
             _ = tokio::time::timeout(patience, news.changed()) => true,

@@ -162,7 +162,7 @@ impl Shift {
     fn close(&self, job: &Granted, outcome: Outcome) -> Close {
         let account = Account { charged: job.charged, max_attempts: job.max_attempts };
         let backoff = self.registry.get(&job.kind).map(|entry| backoff(&entry.policy)).unwrap_or_default();
-        let verdict = decide(ending(&outcome), account, &backoff, luck());
+        let verdict = decide(ending(&outcome), account, &backoff, (self.luck)());
         let record = Record { fence: job.fence, ended: ended(&outcome), settle: settle(verdict, outcome) };
         Close { record, owed: self.watermark.owe() }
     }
@@ -221,10 +221,6 @@ impl Shift {
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// Between two tries to record.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-fn luck() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
-}
 
 /// What every line about an attempt says.
 fn named(job: &Granted) -> (JobId, u32, Option<&str>) {

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_sdk::CancelReason;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,6 +16,8 @@ use super::running::Running;
 use super::slots::Slots;
 use super::watermark::Watermark;
 use crate::ledger::{Answer, Beat, Fence, Ledger};
+#[cfg(test)]
+use crate::stop::Stop;
 use crate::{clock, metrics};
 
 /// What a heartbeat reports and what it moves.
@@ -47,8 +50,48 @@ pub(super) fn interval(lease: Duration) -> Duration {
     lease / 3
 }
 
-/// Starts the thread. `enlisted` is when the request that entered the worker was sent.
-pub(super) fn start(pulse: Pulse, enlisted: Instant) -> std::io::Result<std::thread::JoinHandle<()>> {
+/// Where a heart beats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heart {
+    /// On an OS thread with a runtime of its own.
+    OwnThread,
+    /// Among the tasks, where time is simulated and a thread would not be part of the simulation.
+    #[cfg(test)]
+    Simulated,
+}
+
+/// A heart that beats until its pulse is done.
+pub(super) enum Beating {
+    Thread(std::thread::JoinHandle<()>),
+    #[cfg(test)]
+    Task(Stop),
+}
+
+impl Beating {
+    /// Waits for its end. It comes at the next wake-up, which `done` causes.
+    pub(super) async fn end(self) {
+        match self {
+            Self::Thread(heart) => drop(tokio::task::spawn_blocking(move || heart.join()).await),
+            #[cfg(test)]
+            Self::Task(task) => drop(task.finished(Duration::MAX).await),
+        }
+    }
+}
+
+/// Starts to beat. `enlisted` is when the request that entered the worker was sent.
+pub(super) fn start(heart: Heart, pulse: Pulse, enlisted: Instant) -> std::io::Result<Beating> {
+    match heart {
+        Heart::OwnThread => on_a_thread(pulse, enlisted).map(Beating::Thread),
+        #[cfg(test)]
+        Heart::Simulated => {
+            let task = Stop::new();
+            task.spawn("heartbeat", beat_until_done(pulse, enlisted));
+            Ok(Beating::Task(task))
+        }
+    }
+}
+
+fn on_a_thread(pulse: Pulse, enlisted: Instant) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use longshore_sdk::CancelReason;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::registry::Registry;
 use super::running::Running;
 use super::slots::{Seat, Slots, prefetch};
 use super::watermark::Watermark;
-use super::{Setup, WorkerSettings};
+use super::{Luck, Setup, WorkerSettings};
 use crate::broker::{Broker, Consumer, Control, Heard};
 use crate::ledger::batch::Rounds;
 use crate::ledger::{Answer, Event, Fence, Ledger, WorkerCard};
@@ -39,6 +40,7 @@ pub(super) struct Shift {
     pub(super) shared: Arc<host::Shared>,
     pub(super) lost_reply: Arc<AtomicBool>,
     pub(super) hints: Arc<Notify>,
+    pub(super) luck: Luck,
     /// No more is taken; executors that can yield do.
     pub(super) draining: CancellationToken,
     /// The lease is over; nothing more may be written.
@@ -70,18 +72,18 @@ pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
     let tasks = Stop::new();
     let shift = Arc::new(Shift::new(setup, worker, Watermark::new(now), tasks));
     let heart_done = CancellationToken::new();
-    let heart = heartbeat::start(shift.pulse(setup, &heart_done), enlisted)
+    let heart = heartbeat::start(setup.heart, shift.pulse(setup, &heart_done), enlisted)
         .map_err(|error| crate::ledger::LedgerError::Unavailable(format!("no heartbeat thread: {error}")))?;
     metrics::ours().working(setup.settings.slots, clock::now());
     Arc::clone(&shift).open().await;
     tracing::info!(%worker, slots = setup.settings.slots, kinds = ?card.kinds, "working");
     tokio::select! {
+        biased;
         () = stop.asked() => shift.drain().await,
         () = shift.lapsed.cancelled() => shift.abandon().await,
     }
     heart_done.cancel();
-    // It ends at its next wake-up, which `done` has just caused.
-    let _ = tokio::task::spawn_blocking(move || heart.join()).await;
+    heart.end().await;
     if !shift.lapsed.is_cancelled() && shift.deliveries.finished(Duration::ZERO).await {
         setup.ledger.retire(worker).await?;
     }
@@ -110,6 +112,7 @@ impl Shift {
             shared: Arc::new(shared),
             lost_reply: Arc::default(),
             hints: Arc::clone(&setup.hints),
+            luck: Arc::clone(&setup.luck),
             draining: CancellationToken::new(),
             lapsed: CancellationToken::new(),
             tasks,
@@ -216,6 +219,7 @@ impl Shift {
             };
             loop {
                 let heard = tokio::select! {
+                    biased;
                     () = self.tasks.asked() => return,
                     heard = told.recv() => heard,
                 };
@@ -263,6 +267,7 @@ impl Shift {
     /// Sleeps, unless this identity ends first; says whether it goes on.
     pub(super) async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
+            biased;
             () = self.lapsed.cancelled() => false,
             slept = self.tasks.sleep(time) => slept,
         }

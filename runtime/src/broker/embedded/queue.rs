@@ -84,6 +84,15 @@ impl Queue {
         self.consumers.retain(|taker| taker.id != consumer);
     }
 
+    /// A consumer is gone with all it holds, which comes again.
+    pub(super) fn lose(&mut self, consumer: u64) {
+        self.cancel(consumer);
+        let mut held: Vec<u64> =
+            self.in_hand.keys().filter(|(holder, _)| *holder == consumer).map(|(_, tag)| *tag).collect();
+        held.sort_unstable();
+        self.settle(consumer, held.into_iter().map(Settlement::Return));
+    }
+
     /// Forgets what is done and puts back what is returned.
     pub(super) fn settle(&mut self, consumer: u64, settlements: impl Iterator<Item = Settlement>) {
         let mut settled = 0;

@@ -39,6 +39,9 @@ pub(super) struct Lane {
     thread: Option<JoinHandle<()>>,
     /// Calls that were made and are not over: the first of them is being served.
     open: Arc<AtomicUsize>,
+    /// Serves calls at once, in their caller's own thread, where time is simulated: a thread would not be part of the simulation.
+    #[cfg(test)]
+    here: Option<Arc<std::sync::Mutex<Connection>>>,
 }
 
 /// One call among the open ones, until it is dropped.
@@ -80,7 +83,19 @@ impl Lane {
         let (calls, waiting) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || serve(waiting));
         let thread = thread.map_err(|error| LedgerError::Unavailable(format!("no thread for {name}: {error}")))?;
-        Ok(Self { calls: Some(calls), thread: Some(thread), open: Arc::default() })
+        Ok(Self {
+            calls: Some(calls),
+            thread: Some(thread),
+            open: Arc::default(),
+            #[cfg(test)]
+            here: None,
+        })
+    }
+
+    /// Serves each call at once, in a transaction of its own.
+    #[cfg(test)]
+    pub(super) fn here(db: &Arc<std::sync::Mutex<Connection>>) -> Self {
+        Self { calls: None, thread: None, open: Arc::default(), here: Some(Arc::clone(db)) }
     }
 
     /// How many calls are served or wait.
@@ -93,6 +108,10 @@ impl Lane {
         &self,
         work: impl FnOnce(&Connection) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
+        #[cfg(test)]
+        if let Some(db) = &self.here {
+            return at_once(&db.lock().expect("no call panics"), work);
+        }
         let (answer, answered) = oneshot::channel();
         let place = Place::take(&self.open);
         let call: Call = Box::new(move |db| {
@@ -132,6 +151,13 @@ fn commit_group(db: &Connection, group: Group, first: Call, calls: &mut mpsc::Re
     }
     let committed = open.and_then(|()| commit(db));
     replies.into_iter().for_each(|reply| reply(committed.clone()));
+}
+
+#[cfg(test)]
+fn at_once<T>(db: &Connection, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
+    begin(db)?;
+    let done = alone(db, work);
+    commit(db).and(done)
 }
 
 fn begin(db: &Connection) -> Answer<()> {

@@ -1,0 +1,121 @@
+//! The shipped code in simulated time: API, workers and agents on a ledger and a broker in memory, where a seed decides what goes wrong
+//! before and after every call that leaves a process. A day of faults passes in a second, and a seed that fails fails again.
+//! It proves nothing about servers and threads; the chaos suite does that. Read `fate.rs` for the faults, `truth.rs` for what must hold.
+//!
+//! `LONGSHORE_SEEDS=5000 cargo test -p longshore-runtime simulation` runs more of them, `LONGSHORE_SEED=17` one, with its trace.
+
+mod book;
+mod bug;
+mod clients;
+mod crew;
+mod doer;
+mod fate;
+pub(crate) mod gate;
+mod process;
+mod road;
+mod truth;
+mod weather;
+mod world;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use self::bug::Bug;
+use self::fate::{Fate, Injected};
+use self::world::World;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 240;
+/// Simulated: how long things go wrong.
+const STORM: Duration = Duration::from_secs(40);
+/// Simulated: how long after the storm every job must have ended.
+const CALM: Duration = Duration::from_secs(600);
+
+/// The calls that the protocol is made of. Each must meet each fate.
+const PROTOCOL: [&str; 17] = [
+    "submit",
+    "publish",
+    "claim",
+    "start",
+    "effect",
+    "record",
+    "announce",
+    "beat",
+    "enlist",
+    "lead",
+    "due",
+    "mark_queued",
+    "unannounced",
+    "mark_announced",
+    "rescue",
+    "consume",
+    "cancel",
+];
+
+/// What a seed brought.
+struct Told {
+    injected: Injected,
+    trace: Vec<String>,
+    stale: usize,
+    wrong: Vec<String>,
+}
+
+fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Told {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(seed, bug, traced).await;
+        let jobs = clients::submit_all(&world);
+        crew::start(&world);
+        weather::rage(&world, STORM).await;
+        let jobs = clients::all_accepted(jobs, CALM).await;
+        let wrong = truth::of(&world, &jobs, CALM).await;
+        world.told(wrong)
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    Some(std::env::var(name).ok()?.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+#[test]
+fn whatever_goes_wrong_every_job_ends_once_and_its_effect_is_there_once() {
+    if let Some(seed) = number("LONGSHORE_SEED") {
+        let told = run(seed, None, true);
+        told.trace.iter().for_each(|line| println!("{line}"));
+        assert!(told.wrong.is_empty(), "seed {seed}: {:#?}", told.wrong);
+        return;
+    }
+    let (mut injected, mut stale) = (Injected::default(), 0);
+    for seed in 0..number("LONGSHORE_SEEDS").unwrap_or(SEEDS) {
+        let told = run(seed, None, false);
+        assert!(told.wrong.is_empty(), "LONGSHORE_SEED={seed} shows how it came to this: {:#?}", told.wrong);
+        injected.add(&told.injected);
+        stale += told.stale;
+    }
+    // A fault that was never injected proves nothing.
+    let missed: BTreeSet<_> = PROTOCOL.iter().flat_map(|call| Fate::ALL.map(|fate| (*call, fate))).collect();
+    let missed: Vec<_> = missed.into_iter().filter(|(call, fate)| injected.count(call, *fate) == 0).collect();
+    assert!(missed.is_empty(), "never injected: {missed:?}");
+    assert!(stale > 0, "no attempt that had lost its job tried to leave an effect");
+    println!("{injected}");
+}
+
+#[test]
+fn each_mistake_made_on_purpose_is_noticed() {
+    for bug in Bug::ALL {
+        let caught = (0..SEEDS).find_map(|seed| Some((seed, run(seed, Some(bug), false).wrong.into_iter().next()?)));
+        let (seed, wrong) = caught.unwrap_or_else(|| panic!("{bug:?} goes unnoticed in {SEEDS} seeds"));
+        println!("{bug:?}, seed {seed}: {}", wrong.split(':').next().unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    for seed in 0..10 {
+        let (one, two) = (run(seed, None, true), run(seed, None, true));
+        let differs = one.trace.iter().zip(&two.trace).position(|(one, two)| one != two);
+        let around = differs.map(|at| (&one.trace[at.saturating_sub(3)..=at], &two.trace[at]));
+        assert!(differs.is_none() && one.trace.len() == two.trace.len(), "seed {seed}: {around:#?}");
+        assert!(one.trace.len() > 100, "seed {seed} tells nothing");
+    }
+}

@@ -1,0 +1,117 @@
+//! The ledger as a process of the simulation sees it: every call through [`Process::call`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use longshore_sdk::JobId;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::bug::Bug;
+use super::process::Process;
+use crate::ledger::{
+    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
+    Job, Kind, Ledger, NewJob, Pool, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced, Whose,
+    WorkerCard, WorkerRow,
+};
+
+/// The world's ledger in a process's hands.
+pub(super) struct Book(pub(super) Arc<Process>);
+
+impl Book {
+    async fn pass<T>(&self, call: &'static str, work: impl Future<Output = Answer<T>>) -> Answer<T> {
+        self.0.call(call, self.0.world.ledger_is_away(), work).await
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.0.world.bug == Some(bug)
+    }
+}
+
+macro_rules! passed_on {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)+) => {
+        #[async_trait]
+        impl Ledger for Book {
+            fn pool(&self) -> Pool {
+                self.0.world.ledger.pool()
+            }
+
+            async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+                // A round with both is named by what weighs more.
+                let name = if records.is_empty() { "claim" } else { "record" };
+                self.pass(name, self.0.world.ledger.round(worker, claims, records)).await
+            }
+
+            async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
+                let mut jobs = jobs.to_vec();
+                if self.has(Bug::KeyForgotten) {
+                    jobs.iter_mut().for_each(|job| job.idempotency = None);
+                }
+                self.pass("submit", self.0.world.ledger.submit(&jobs)).await
+            }
+
+            async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
+                let rescue = async {
+                    match self.has(Bug::NeverRescued) {
+                        true => Ok(vec![]),
+                        false => self.0.world.ledger.rescue(crash_limit, whose).await,
+                    }
+                };
+                self.pass("rescue", rescue).await
+            }
+
+            async fn hand_back(&self, fences: &[Fence]) -> Answer<()> {
+                let fences = if self.has(Bug::NeverHandedBack) { &[] } else { fences };
+                self.pass("hand_back", self.0.world.ledger.hand_back(fences)).await
+            }
+
+            async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+                let limit = if self.has(Bug::NeverRefilled) { 0 } else { limit };
+                self.pass("overdue", self.0.world.ledger.overdue(kind, patience, limit)).await
+            }
+
+            $(async fn $name(&self, $($arg: $ty),*) -> Answer<$out> {
+                self.pass(stringify!($name), self.0.world.ledger.$name($($arg),*)).await
+            })+
+        }
+    };
+}
+
+passed_on! {
+    fn migrate() -> ();
+    fn now() -> Timestamp;
+    fn unqueue(job: JobId, version: i64) -> ();
+    fn job(job: JobId) -> Option<Job>;
+    fn attempts(job: JobId) -> Vec<Attempt>;
+    fn history(job: JobId) -> Option<Vec<Event>>;
+    fn list(filter: &Filter) -> Vec<Job>;
+    fn save_checkpoint(fence: Fence, checkpoint: &RawValue) -> bool;
+    fn save_progress(worker: Uuid, progress: &[(Fence, Report)]) -> ();
+    fn cancel(job: JobId) -> Canceling;
+    fn replay(job: JobId) -> Replaying;
+    fn dead_letters(kind: &str, limit: usize) -> Vec<JobId>;
+    fn purge(jobs: &[JobId]) -> usize;
+    fn remove_idle_keys(limit: usize) -> usize;
+    fn due(limit: usize) -> Vec<Ready>;
+    fn next_due() -> Option<Duration>;
+    fn mark_queued(jobs: &[(JobId, i64)]) -> ();
+    fn unannounced(limit: usize) -> Vec<Unannounced>;
+    fn mark_unannounced(jobs: &[(JobId, i64)]) -> ();
+    fn mark_announced(jobs: &[(JobId, i64)]) -> ();
+    fn census() -> Vec<Census>;
+    fn count_dead_letters() -> Vec<(String, u64)>;
+    fn audit(after: Option<JobId>, limit: usize, patience: AuditPatience) -> AuditPage;
+    fn enlist(worker: &WorkerCard, lease: Duration) -> Timestamp;
+    fn beat(beat: &Beat, lease: Duration) -> Option<BeatAnswer>;
+    fn credited(worker: Uuid) -> Vec<Fence>;
+    fn retire(worker: Uuid) -> ();
+    fn rescue_orphans(crash_limit: u32) -> Vec<Rescued>;
+    fn workers() -> Vec<WorkerRow>;
+    fn lead(role: &str, holder: Uuid, lease: Duration) -> bool;
+    fn register_kinds(kinds: &[Kind]) -> ();
+    fn kinds() -> Vec<Kind>;
+    fn add_file(file: &File) -> ();
+    fn file(id: Uuid) -> Option<File>;
+}

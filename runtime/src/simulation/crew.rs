@@ -1,0 +1,107 @@
+//! The processes: three workers and two APIs, each with the agents, started again a while after each end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::book::Book;
+use super::doer;
+use super::process::Process;
+use super::road::Road;
+use super::world::World;
+use crate::agents::Agents;
+use crate::agents::auditor::AuditPace;
+use crate::api::{Api, ApiSettings, router};
+use crate::broker::Broker;
+use crate::ledger::Ledger;
+use crate::notify::feed::Feed;
+use crate::stop::Stop;
+use crate::worker::{self, Heart, Setup, WorkerSettings};
+
+const WORKERS: usize = 3;
+const APIS: usize = 2;
+const LEASE: Duration = Duration::from_secs(3);
+/// How long a process stays away, at most.
+const AWAY: Duration = Duration::from_secs(4);
+
+pub(super) fn start(world: &Arc<World>) {
+    let tasks = Stop::new();
+    for place in 0..WORKERS {
+        tasks.spawn("worker", keep_worker(Arc::clone(world), place));
+    }
+    for place in 0..APIS {
+        tasks.spawn("api", keep_api(Arc::clone(world), place));
+    }
+}
+
+async fn keep_worker(world: Arc<World>, place: usize) {
+    for life in 0.. {
+        let process = Process::start(&world, format!("worker-{place}.{life}"));
+        let hints = start_agents(&process).await;
+        let work = process.gate.through(worker::run(setup(&process, hints), process.stop.clone()));
+        if process.dead.run_until_cancelled(work).await.is_some() {
+            world.note(&process.name, "has drained");
+        }
+        process.dead.cancel();
+        tokio::time::sleep(world.dice.up_to(AWAY)).await;
+    }
+}
+
+async fn keep_api(world: Arc<World>, place: usize) {
+    for life in 0.. {
+        let process = Process::start(&world, format!("api-{place}.{life}"));
+        start_agents(&process).await;
+        let (ledger, broker) = hands(&process);
+        let open = async {
+            let feed = Feed::start(&process.stop, Arc::clone(&broker));
+            let storage = Arc::clone(&world.storage);
+            router(Arc::new(Api::new(&process.stop, ledger, broker, storage, feed, ApiSettings::default())))
+        };
+        let router = process.gate.through(open).await;
+        world.doors.lock().unwrap().insert(place, (process.gate.clone(), router));
+        process.dead.cancelled().await;
+        world.doors.lock().unwrap().remove(&place);
+        tokio::time::sleep(world.dice.up_to(AWAY)).await;
+    }
+}
+
+fn hands(process: &Arc<Process>) -> (Arc<dyn Ledger>, Arc<dyn Broker>) {
+    (Arc::new(Book(Arc::clone(process))), Arc::new(Road(Arc::clone(process))))
+}
+
+async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
+    let ((ledger, broker), hints) = (hands(process), Arc::new(Notify::new()));
+    let agents = Agents {
+        ledger,
+        broker,
+        holder: Uuid::now_v7(),
+        lease: LEASE,
+        // No job here is poison, however often it is killed: that has tests of its own.
+        crash_limit: u32::MAX,
+        audit: AuditPace { interval: Duration::from_secs(60), jobs: 100 },
+        alone: false,
+        hints: Arc::clone(&hints),
+    };
+    process.gate.through(async { agents.start(&process.stop) }).await;
+    hints
+}
+
+fn setup(process: &Arc<Process>, hints: Arc<Notify>) -> Setup {
+    let (ledger, broker) = hands(process);
+    let world = Arc::clone(&process.world);
+    Setup {
+        settings: WorkerSettings { slots: 2, prefetch_extra: 2, lease: LEASE, drain_grace: Duration::from_secs(2) },
+        heart_ledger: Arc::clone(&ledger),
+        ledger,
+        broker,
+        storage: Arc::clone(&world.storage),
+        registry: Arc::new(doer::registry(process)),
+        host: process.name.clone(),
+        scratch: world.scratch.clone(),
+        hints,
+        luck: Arc::new(move || world.dice.luck()),
+        heart: Heart::Simulated,
+    }
+}

@@ -1,0 +1,77 @@
+//! The broker as a process of the simulation sees it: every call through [`Process::call`], every consumer on the process's line.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::bug::Bug;
+use super::process::Process;
+use crate::broker::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage};
+
+/// The world's broker in a process's hands.
+pub(super) struct Road(pub(super) Arc<Process>);
+
+impl Road {
+    async fn pass<T>(
+        &self,
+        call: &'static str,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.0.call(call, self.0.world.broker_is_away(), work).await
+    }
+}
+
+#[async_trait]
+impl Broker for Road {
+    async fn declare(&self, kind: &str) -> Result<(), BrokerError> {
+        self.pass("declare", self.0.world.broker.declare(kind)).await
+    }
+
+    async fn publish(&self, message: &JobMessage) -> Result<(), BrokerError> {
+        self.pass("publish", self.0.world.broker.publish(message)).await
+    }
+
+    async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
+        let line = self.0.line();
+        self.pass("consume", self.0.world.broker.consume_on(&line, kind, prefetch)).await
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {
+        let heard = async {
+            if self.0.world.bug == Some(Bug::AnnouncementForgotten) && self.0.world.dice.in_thousand(300) {
+                return Ok(());
+            }
+            self.0.world.hear(announcement);
+            self.0.world.broker.announce(announcement).await
+        };
+        self.pass("announce", heard).await
+    }
+
+    async fn events(&self) -> Result<Feed<Announcement>, BrokerError> {
+        self.pass("events", self.0.world.broker.events()).await
+    }
+
+    async fn tell(&self, control: &Control) -> Result<(), BrokerError> {
+        self.pass("tell", self.0.world.broker.tell(control)).await
+    }
+
+    async fn told(&self) -> Result<Feed<Control>, BrokerError> {
+        self.pass("told", self.0.world.broker.told()).await
+    }
+
+    async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
+        self.pass("depth", self.0.world.broker.depth(kind)).await
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
+        self.pass("bury", self.0.world.broker.bury(delivery, reason)).await
+    }
+
+    fn health(&self) -> Health {
+        Health { connected: !self.0.world.broker_is_away(), blocked: false }
+    }
+
+    async fn close(&self) {
+        self.0.cut();
+    }
+}
