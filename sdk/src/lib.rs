@@ -33,7 +33,23 @@
 //!         Ok(Greeting { text })
 //!     }
 //! }
+//!
+//! // Its test: one attempt, with no broker, no ledger and no worker.
+//! #[tokio::main]
+//! async fn main() {
+//!     let run = |name: &str| longshore_sdk::testkit::TestRun::of(Greeter).payload(&Greet { name: name.into() });
+//!     let report = run("Ada").run().await;
+//!     assert_eq!(report.output::<Greeting>().text, "Hello Ada, at attempt 1");
+//!     assert_eq!(report.artifact("card.txt").text(), "Hello Ada, at attempt 1");
+//!     assert!(matches!(run("").run().await.outcome, longshore_sdk::Outcome::Fatal(_)));
+//! }
 //! ```
+//!
+//! How it ends says what happens next: `Ok` completes the job; an error through `?` is tried again later; [`Fatal`], and
+//! [`or_fatal`](OrFatal::or_fatal) on a result or an option, gives up at once. [`Policy`] holds how often and how long.
+//!
+//! To run it, a binary of ten lines hands it to `longshore_runtime::run` and has every command of `longshore`:
+//! `examples/wordcount` is such a crate, to be copied. To call it, `examples/await_a_job.rs` submits a job and awaits it.
 //!
 //! Rooms: [`executor`] (the trait and its policy), [`context`] (what an executor may ask for), [`outcome`] (how it ends),
 //! [`attempt`] (who runs it), [`source`] (inputs by reference), [`testkit`] (an executor under test, with no broker),

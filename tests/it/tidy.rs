@@ -60,6 +60,10 @@ fn every_forbidden_arrow_is_found() {
     let forbidden = [
         ("sdk/src/client.rs", "use longshore_runtime::app;"),
         ("sdk/examples/hello.rs", "fn main() { longshore_executors::all() }"),
+        ("sdk/examples/wordcount/src/lib.rs", "use longshore_executors::resize::Resize;"),
+        ("sdk/examples/wordcount/src/lib.rs", "use longshore_tests::scratch;"),
+        ("sdk/src/testkit.rs", "use wordcount::WordCounter;"),
+        ("tests/src/stage.rs", "use wordcount::WordCounter;"),
         ("executors/src/resize.rs", "use longshore_runtime::job::State;"),
         ("runtime/src/api/jobs.rs", "use longshore_executors::resize;"),
         ("runtime/src/cli/dev.rs", "longshore_executors::all();"),
@@ -95,6 +99,7 @@ fn every_arrow_of_the_design_is_allowed() {
     let allowed = [
         ("sdk/src/wire.rs", "use bincode::Encode; use std::fmt;"),
         ("sdk/examples/hello.rs", "use longshore_sdk::Executor;"),
+        ("sdk/examples/wordcount/src/main.rs", "use longshore_runtime::app; use wordcount::WordCounter;"),
         ("executors/src/csv_import/copy.rs", "use longshore_sdk::Context; use tokio_postgres::CopyInSink;"),
         ("runtime/src/app.rs", "use longshore_executors as all; use crate::{api, worker, broker::rabbitmq, ledger};"),
         ("runtime/src/main.rs", "fn main() { longshore_runtime::run(longshore_executors::all()) }"),

@@ -14,7 +14,9 @@ pub struct Source {
 }
 
 /// Each crate of ours: its directory, its name, and the others of ours that it may name.
-const CRATES: [(&str, &str, &[&str]); 4] = [
+const CRATES: [(&str, &str, &[&str]); 5] = [
+    // An author's own crate, which only lies with the SDK; nothing of ours names it.
+    ("sdk/examples/wordcount/", "wordcount", &["longshore_sdk", "longshore_runtime"]),
     ("sdk/", "longshore_sdk", &[]),
     ("executors/", "longshore_executors", &["longshore_sdk"]),
     ("runtime/", "longshore_runtime", &["longshore_sdk", "longshore_executors"]),

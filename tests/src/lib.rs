@@ -22,4 +22,3 @@ pub mod stream;
 pub mod tokens;
 pub mod trial;
 pub mod until;
-pub mod wordcount;

@@ -1,12 +1,12 @@
 //! A platform team's own binary as the README shows it: every command of `longshore`, and one executor more.
 //!
-//! It decides nothing. Read `wordcount.rs` beside this directory for the executor.
+//! It decides nothing. Read `lib.rs` beside it for the executor.
 
 use std::process::ExitCode;
 
 use longshore_runtime::{app, config::Config};
 use longshore_sdk::erase;
-use longshore_tests::wordcount::WordCounter;
+use wordcount::WordCounter;
 
 fn main() -> ExitCode {
     longshore_runtime::run(async |config: &Config| {

@@ -1,6 +1,6 @@
-//! An executor and its test as the README shows them, word for word: `it/docs.rs` compares the two.
+//! An executor and its tests as the README shows them, word for word: `tests/it/docs/code.rs` compares the two.
 //!
-//! It is for reading, and shows no more than a first executor needs. Read `bin/wordcount.rs` for the binary around it.
+//! It is for copying, and shows no more than a first executor needs. Read `main.rs` beside it for the binary around it.
 
 use longshore_sdk::prelude::*;
 
@@ -36,15 +36,22 @@ impl Executor for WordCounter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_sdk::testkit::TestRun;
+    use longshore_sdk::testkit::{TestRun, kill_at_every_step};
 
     #[tokio::test]
-    async fn words_are_counted_and_listed() {
+    async fn words_are_counted_and_listed_wherever_an_attempt_is_killed() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         std::fs::write(&path, "to be or not to be").unwrap();
         let job = CountWords { text: Source::file("hamlet") };
-        let report = TestRun::of(WordCounter).payload(&job).file("hamlet", path.to_path_buf()).run().await;
+        let run = || TestRun::of(WordCounter).payload(&job).file("hamlet", path.to_path_buf());
+        let report = run().run().await;
         assert_eq!(report.output::<usize>(), 6);
         assert_eq!(report.artifact("words.txt").text(), "to\nbe\nor\nnot\nto\nbe");
+        // Killed at each step in turn, the next attempt leaves the same, once.
+        let steps = kill_at_every_step(run, async |_, next| {
+            assert_eq!(next.output::<usize>(), 6);
+            assert_eq!(next.artifact("words.txt").text().lines().count(), 6);
+        });
+        assert!(steps.await >= 5, "fetch, progress and publish are steps");
     }
 }
