@@ -12,5 +12,6 @@ mod logs;
 mod media;
 mod metrics;
 mod peers;
+mod properties;
 mod tidy;
 mod world;

@@ -4,6 +4,7 @@
 mod faults;
 mod files;
 mod interposed;
+mod properties;
 mod rows;
 mod server;
 mod world;

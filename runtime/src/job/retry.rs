@@ -43,7 +43,8 @@ pub fn ceiling(backoff: &Backoff, failed: u32) -> Duration {
         .build();
     let last = failed.clamp(1, MAX_STEPS);
     let waits = (0..last).filter_map(|_| steps.next_backoff());
-    waits.last().unwrap_or(backoff.max)
+    // The crate steps in floats: its last wait can pass the maximum by a nanosecond.
+    waits.last().unwrap_or(backoff.max).min(backoff.max)
 }
 
 #[cfg(test)]

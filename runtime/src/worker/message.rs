@@ -57,6 +57,8 @@ fn foreign_id(id: &str) -> JobId {
 mod tests {
     use bytes::Bytes;
     use longshore_sdk::wire::Envelope;
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -98,5 +100,55 @@ mod tests {
         assert!(reason(Some("application/json"), Some("a"), b"\xff").contains("UTF-8"));
         assert!(reason(Some(wire::CONTENT_TYPE), None, b"\x09").contains("version"));
         assert!(reason(Some("application/json"), Some("a"), &vec![b' '; wire::MAX_BODY_BYTES + 1]).contains("bytes"));
+    }
+
+    fn types() -> impl Strategy<Value = Option<String>> {
+        const KNOWN: [&str; 5] = ["application/json", "application/json; charset=utf-8", wire::CONTENT_TYPE, ";", ""];
+        prop::option::of(prop_oneof![prop::sample::select(&KNOWN[..]).prop_map(str::to_owned), ".{0,20}"])
+    }
+
+    /// JSON of any shape, JSON that is cut off or goes on, and bytes that are none.
+    fn bodies() -> impl Strategy<Value = Vec<u8>> {
+        let leaf =
+            prop_oneof![Just("null".to_owned()), any::<f64>().prop_map(|n| json(&n)), ".*".prop_map(|s| json(&s))];
+        let value = leaf.prop_recursive(4, 24, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..4).prop_map(|all| format!("[{}]", all.join(",")));
+            let pair = (".{0,8}", inner).prop_map(|(key, value)| format!("{}:{value}", json(&key)));
+            let object = prop::collection::vec(pair, 0..4).prop_map(|all| format!("{{{}}}", all.join(",")));
+            prop_oneof![list, object]
+        });
+        let cut = (value.clone(), any::<prop::sample::Index>())
+            .prop_map(|(text, at)| text.as_bytes()[..at.index(text.len())].to_vec());
+        let envelope = (any::<u128>(), ".{0,20}", prop::option::of(value.clone())).prop_map(|(id, kind, payload)| {
+            wire::encode(&Envelope { job: JobId(Uuid::from_u128(id)), kind, payload }).unwrap()
+        });
+        prop_oneof![value.prop_map(String::into_bytes), cut, envelope, prop::collection::vec(any::<u8>(), 0..100)]
+    }
+
+    fn json(value: &impl serde::Serialize) -> String {
+        serde_json::to_string(value).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn whatever_comes_is_read_or_refused_with_a_reason(
+            content_type in types(), id in prop::option::of(".{0,40}"), body in bodies(),
+        ) {
+            match read(&delivery(content_type.as_deref(), id.as_deref(), &body)) {
+                Err(reason) => prop_assert!(!reason.trim().is_empty()),
+                Ok(message) => {
+                    let named = content_type.as_deref().unwrap_or_default();
+                    if named.starts_with("application/json") {
+                        let payload = message.foreign.expect("a JSON body is a payload");
+                        prop_assert_eq!(payload.get().as_bytes(), body.trim_ascii(), "byte for byte");
+                        prop_assert_eq!(message.job, foreign_id(&id.unwrap()));
+                    } else {
+                        prop_assert_eq!(message.job, wire::decode(&body).unwrap().job);
+                    }
+                }
+            }
+        }
     }
 }
