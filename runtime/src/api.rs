@@ -235,6 +235,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/queues", get(fleet::queues))
         .route("/v1/workers", get(fleet::workers))
         .route("/openapi.json", get(spec::openapi))
+        .route("/asyncapi.json", get(spec::asyncapi))
         .route("/docs", get(spec::docs))
         .merge(health::probes(api.probes()))
         .fallback(no_such_path)

@@ -1,6 +1,7 @@
-//! Programs that others wrote, beside ours: a Python producer on RabbitMQ, and a public validator of OpenAPI documents. They are brought by
+//! Programs that others wrote, beside ours: a Python producer and a Python listener on RabbitMQ, and a public validator of OpenAPI documents. They are brought by
 //! `make test` into a Python environment of their own; a missing one fails these stories.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -12,8 +13,10 @@ use longshore_tests::postgres::Postgres;
 use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::stream::Stream;
 use longshore_tests::until::poll;
 use longshore_tests::{house, scratch};
+use serde_json::{Value, json};
 
 /// Where `.ci/install` put them: beside what cargo built.
 fn python() -> Result<PathBuf> {
@@ -36,6 +39,37 @@ async fn a_python_program_publishes_json_and_its_job_is_seen_in_the_api() -> Res
     let job = stage.settled(&id).await?;
     ensure!(job["state"] == "completed" && job["attempt"] == 1, "{job}");
     ensure!(job["result"]["attempt"] == 1, "{job}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_program_hears_on_the_topic_what_a_stream_tells() -> Result<()> {
+    let broker = RabbitMq::shared().await?.vhost().await?;
+    let stage = Stage::on(&Postgres::shared().await?.database().await?, &broker).await?;
+    let listen = async |what: &str, about: &str| {
+        let mut listener = Command::new(python()?);
+        listener.arg("-B").arg(house::root()?.join("tests/it/peers/consumer.py"));
+        listener.args([what, &broker, "ears", about]);
+        run("listener", listener, PATIENCE).await
+    };
+    listen("bind", "trial.work").await?;
+    let id = stage.submit("trial.work", json!({"fail_attempts": 1, "work_ms": 1500})).await?;
+    let stream = Stream::open(&stage.http, &format!("/v1/jobs/{id}/events"), None).await?.rest().await?;
+    let heard: Vec<Value> = serde_json::from_str(&listen("read", &id).await?)?;
+    ensure!(heard.iter().any(|event| event["data"]["event"] == "progressed"), "{heard:?}");
+    // A repeat is the same event; each has its place by its id, whichever came first.
+    let transitions = |events: Vec<Value>| {
+        let events = events.into_iter().filter(|event| event["data"]["event"] != "progressed");
+        events.map(|event| (event["data"]["sequence"].as_i64(), event.to_string())).collect::<BTreeSet<_>>()
+    };
+    // Progress that both told is the same, too.
+    let same = |told: &&Value| heard.iter().any(|event| event["id"] == told["id"]);
+    for told in stream.iter().filter(same) {
+        ensure!(heard.contains(told), "{told} is not among {heard:?}");
+    }
+    let told = transitions(stream);
+    ensure!(told.len() == 5, "{told:?}");
+    assert_eq!(transitions(heard), told);
     Ok(())
 }
 

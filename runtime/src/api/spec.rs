@@ -2,6 +2,7 @@
 //! calls in [`calls`]. A call that is not in the table fails the tests, so the document cannot lag behind the router.
 //! It decides nothing; `GET /docs` ([`page`]) is the same document for people.
 
+mod asyncapi;
 mod calls;
 mod page;
 
@@ -14,6 +15,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::asyncapi::asyncapi;
 use self::calls::{CALLS, Call, Parameter};
 use super::problem::Fault;
 

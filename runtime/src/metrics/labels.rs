@@ -42,7 +42,7 @@ pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 23] = [
+pub const CALLS: [(&str, &str); 24] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -60,6 +60,7 @@ pub const CALLS: [(&str, &str); 23] = [
     ("GET", "/v1/queues"),
     ("GET", "/v1/workers"),
     ("GET", "/openapi.json"),
+    ("GET", "/asyncapi.json"),
     ("GET", "/docs"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),

@@ -372,6 +372,17 @@ pub(super) const CALLS: &[Call] = &[
     },
     Call {
         method: "GET",
+        path: "/asyncapi.json",
+        id: "asyncapi",
+        tag: "operation",
+        summary: "What is announced on RabbitMQ, described.",
+        parameters: &[],
+        body: None,
+        answers: &[told(200, "An AsyncAPI 3.0 document.", object)],
+        refusals: &[],
+    },
+    Call {
+        method: "GET",
         path: "/docs",
         id: "docs",
         tag: "operation",
