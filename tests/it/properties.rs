@@ -4,7 +4,9 @@
 //! Nothing here knows a server. Read `properties/model.rs` for the ledger as it should be.
 
 mod backoff;
+#[expect(clippy::unwrap_used, reason = "steps are told in functions beside their tests, and each must succeed")]
 mod envelope;
+#[expect(clippy::unwrap_used, reason = "steps are told in functions beside their tests, and each must succeed")]
 mod ledger;
 mod model;
 mod moves;
