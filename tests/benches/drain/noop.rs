@@ -83,6 +83,8 @@ impl World {
             host: "bench".into(),
             scratch: dir.path().to_owned(),
             hints: Arc::default(),
+            luck: longshore_runtime::worker::luck(),
+            heart: longshore_runtime::worker::Heart::OwnThread,
         };
         Ok(World { ledger, broker, setup: Some(setup), done, began, _dir: dir })
     }
