@@ -5,6 +5,8 @@
 mod artifacts;
 mod body;
 mod dead_letters;
+#[cfg(test)]
+pub(crate) mod door;
 mod events;
 mod files;
 mod fleet;

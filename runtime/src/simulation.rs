@@ -10,6 +10,7 @@ mod clients;
 mod crew;
 mod doer;
 mod fate;
+mod front;
 pub(crate) mod gate;
 mod process;
 mod road;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use self::bug::Bug;
 use self::fate::{Fate, Injected};
 use self::world::World;
+use crate::stop::Stop;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 240;
@@ -65,7 +67,9 @@ fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Told {
     runtime.block_on(async {
         let world = World::new(seed, bug, traced).await;
         let jobs = clients::submit_all(&world);
-        crew::start(&world);
+        let tasks = Stop::new();
+        crew::start(&world, &tasks);
+        front::start(&world, &tasks);
         weather::rage(&world, STORM).await;
         let jobs = clients::all_accepted(jobs, CALM).await;
         let wrong = truth::of(&world, &jobs, CALM).await;

@@ -9,6 +9,7 @@ use serde_json::Map;
 
 use crate::job::state::State;
 use crate::ledger::{Attempt, Ended, File, Job, Kind, WorkerRow};
+use crate::notify::topic::state;
 
 /// How long a caller may wait before it asks again, in seconds.
 const ASK_AGAIN: std::ops::RangeInclusive<i64> = 1..=60;
@@ -94,16 +95,6 @@ pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerView {
 pub(super) fn file(file: File) -> FileView {
     let File { id, name, content_type, bytes, sha256 } = file;
     FileView { id: id.to_string(), name, bytes, sha256, content_type }
-}
-
-fn state(state: State) -> JobState {
-    match state {
-        State::Pending => JobState::Pending,
-        State::Running => JobState::Running,
-        State::Completed => JobState::Completed,
-        State::Failed => JobState::Failed,
-        State::Canceled => JobState::Canceled,
-    }
 }
 
 /// A job that is due and not yet published again is as good as queued.

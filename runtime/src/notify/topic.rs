@@ -62,7 +62,8 @@ pub fn word(event: &Event) -> EventWord {
     }
 }
 
-fn state(state: State) -> JobState {
+/// A state as callers see it, in an event as in a job's view.
+pub fn state(state: State) -> JobState {
     match state {
         State::Pending => JobState::Pending,
         State::Running => JobState::Running,

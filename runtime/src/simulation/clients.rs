@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::Request;
 use longshore_sdk::JobId;
 use longshore_sdk::api::JobView;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tower::ServiceExt;
 
 use super::doer::{Deed, MAX_ATTEMPTS};
 use super::world::World;
@@ -53,21 +50,21 @@ async fn call(world: Arc<World>, caller: usize) -> Asked {
         deaf: dice.in_thousand(300),
     };
     let cancels = dice.in_thousand(200);
-    let id = until(&world, 202, "/v1/jobs", caller, &json!({ "kind": "deed", "payload": deed }).to_string()).await.id;
-    world.note(&format!("caller-{caller}"), "has its 202");
+    let caller = format!("caller-{caller}");
+    let id = submit(&world, &caller, &deed).await;
+    world.note(&caller, "has its 202");
     if !cancels {
         return Asked { id, deed, canceled: false };
     }
     tokio::time::sleep(dice.up_to(Duration::from_secs(6))).await;
-    let canceled = cancel(&world, id).await;
+    let canceled = cancel(&world, &caller, id).await;
     Asked { id, deed, canceled }
 }
 
 /// Says whether the job was not finished already.
-async fn cancel(world: &World, id: JobId) -> bool {
+async fn cancel(world: &World, caller: &str, id: JobId) -> bool {
     loop {
-        let request = Request::post(format!("/v1/jobs/{id}/cancel")).body(Body::empty()).unwrap();
-        match ask(world, request).await {
+        match ask(world, &format!("/v1/jobs/{id}/cancel"), caller, "").await {
             Some((200 | 202, _)) => return true,
             Some((409, _)) => return false,
             _ => tokio::time::sleep(world.dice.up_to(Duration::from_secs(1))).await,
@@ -75,11 +72,11 @@ async fn cancel(world: &World, id: JobId) -> bool {
     }
 }
 
-async fn until(world: &World, wanted: u16, path: &str, caller: usize, body: &str) -> JobView {
+async fn submit(world: &World, caller: &str, deed: &Deed) -> JobId {
+    let body = json!({ "kind": "deed", "payload": deed }).to_string();
     loop {
-        let request = Request::post(path).header("idempotency-key", format!("caller-{caller}"));
-        match ask(world, request.body(Body::from(body.to_owned())).unwrap()).await {
-            Some((status, body)) if status == wanted => return serde_json::from_slice(&body).unwrap(),
+        match ask(world, "/v1/jobs", caller, &body).await {
+            Some((202, body)) => return serde_json::from_slice::<JobView>(&body).unwrap().id,
             Some((400..500, body)) => panic!("refused: {}", String::from_utf8_lossy(&body)),
             _ => tokio::time::sleep(world.dice.up_to(Duration::from_secs(1))).await,
         }
@@ -87,10 +84,9 @@ async fn until(world: &World, wanted: u16, path: &str, caller: usize, body: &str
 }
 
 /// What one of the APIs answers; nothing when none does.
-async fn ask(world: &World, request: Request<Body>) -> Option<(u16, Vec<u8>)> {
+async fn ask(world: &World, path: &str, caller: &str, body: &str) -> Option<(u16, Vec<u8>)> {
     let doors: Vec<_> = world.doors.lock().unwrap().values().cloned().collect();
     let (gate, door) = doors.get(world.dice.below(doors.len().max(1)))?.clone();
-    let answer = tokio::time::timeout(PATIENCE, gate.through(door.oneshot(request))).await.ok()?.unwrap();
-    let status = answer.status().as_u16();
-    Some((status, axum::body::to_bytes(answer.into_body(), 1 << 20).await.ok()?.to_vec()))
+    let posted = gate.through(door.post(path, caller, body.to_owned()));
+    tokio::time::timeout(PATIENCE, posted).await.ok()
 }

@@ -1,4 +1,4 @@
-//! The processes: three workers and two APIs, each with the agents, started again a while after each end.
+//! The processes: three workers here, two APIs in `front.rs`, each with the agents, started again a while after each end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,19 @@ use super::road::Road;
 use super::world::World;
 use crate::agents::Agents;
 use crate::agents::auditor::AuditPace;
-use crate::api::{Api, ApiSettings, router};
 use crate::broker::Broker;
 use crate::ledger::Ledger;
-use crate::notify::feed::Feed;
 use crate::stop::Stop;
 use crate::worker::{self, Heart, Setup, WorkerSettings};
 
 const WORKERS: usize = 3;
-const APIS: usize = 2;
 const LEASE: Duration = Duration::from_secs(3);
 /// How long a process stays away, at most.
-const AWAY: Duration = Duration::from_secs(4);
+pub(super) const AWAY: Duration = Duration::from_secs(4);
 
-pub(super) fn start(world: &Arc<World>) {
-    let tasks = Stop::new();
+pub(super) fn start(world: &Arc<World>, tasks: &Stop) {
     for place in 0..WORKERS {
         tasks.spawn("worker", keep_worker(Arc::clone(world), place));
-    }
-    for place in 0..APIS {
-        tasks.spawn("api", keep_api(Arc::clone(world), place));
     }
 }
 
@@ -49,29 +42,11 @@ async fn keep_worker(world: Arc<World>, place: usize) {
     }
 }
 
-async fn keep_api(world: Arc<World>, place: usize) {
-    for life in 0.. {
-        let process = Process::start(&world, format!("api-{place}.{life}"));
-        start_agents(&process).await;
-        let (ledger, broker) = hands(&process);
-        let open = async {
-            let feed = Feed::start(&process.stop, Arc::clone(&broker));
-            let storage = Arc::clone(&world.storage);
-            router(Arc::new(Api::new(&process.stop, ledger, broker, storage, feed, ApiSettings::default())))
-        };
-        let router = process.gate.through(open).await;
-        world.doors.lock().unwrap().insert(place, (process.gate.clone(), router));
-        process.dead.cancelled().await;
-        world.doors.lock().unwrap().remove(&place);
-        tokio::time::sleep(world.dice.up_to(AWAY)).await;
-    }
-}
-
-fn hands(process: &Arc<Process>) -> (Arc<dyn Ledger>, Arc<dyn Broker>) {
+pub(super) fn hands(process: &Arc<Process>) -> (Arc<dyn Ledger>, Arc<dyn Broker>) {
     (Arc::new(Book(Arc::clone(process))), Arc::new(Road(Arc::clone(process))))
 }
 
-async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
+pub(super) async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
     let ((ledger, broker), hints) = (hands(process), Arc::new(Notify::new()));
     let agents = Agents {
         ledger,

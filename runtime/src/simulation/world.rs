@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 
-use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use longshore_sdk::JobId;
 use tokio::time::Instant;
@@ -16,6 +15,7 @@ use super::fate::{Dice, Fate, Fates, Injected};
 use super::gate::Gate;
 use super::process::Process;
 use super::{PROTOCOL, Told};
+use crate::api::door::Door;
 use crate::broker::Announcement;
 use crate::broker::embedded::{Embedded, Limits};
 use crate::ledger::Ledger;
@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) scratch: PathBuf,
     pub(super) effects: Mutex<Effects>,
     /// The doors of the API processes that live.
-    pub(super) doors: Mutex<BTreeMap<usize, (Gate, Router)>>,
+    pub(super) doors: Mutex<BTreeMap<usize, (Gate, Door)>>,
     fates: Fates,
     storm: AtomicBool,
     ledger_away: AtomicBool,

@@ -54,6 +54,19 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
+    /// Waits until a seat is free again.
+    async fn is_free_again(&self) {
+        let end = Instant::now() + SOON;
+        loop {
+            let mut next = self.connect().await;
+            send(&mut next, "GET /now HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
+            if rest(&mut next).await.0.ends_with("now") {
+                return;
+            }
+            assert!(Instant::now() < end, "the seat is never free again");
+        }
+    }
+
     async fn ended(self) {
         tokio::time::timeout(SOON, self.serving).await.expect("the server does not stop").unwrap().unwrap();
     }
@@ -153,15 +166,7 @@ async fn one_connection_too_many_is_told_so_and_the_next_is_served_when_one_has_
     let problem: longshore_sdk::api::Problem = serde_json::from_str(body).unwrap();
     assert_eq!(problem.problem_type, longshore_sdk::api::problem::UNAVAILABLE);
     drop(first);
-    let end = Instant::now() + SOON;
-    loop {
-        let mut next = server.connect().await;
-        send(&mut next, "GET /now HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
-        if rest(&mut next).await.0.ends_with("now") {
-            break;
-        }
-        assert!(Instant::now() < end, "the seat is never free again");
-    }
+    server.is_free_again().await;
 }
 
 #[tokio::test]
@@ -206,13 +211,5 @@ async fn a_reader_that_takes_nothing_is_cut_and_one_that_goes_on_reading_is_not(
         tokio::time::timeout(SOON, reader.read_exact(&mut buffer)).await.expect("it is served").expect("it is not cut");
     }
     // From here on it takes nothing, and its seat is free again.
-    let end = Instant::now() + SOON;
-    loop {
-        let mut next = server.connect().await;
-        send(&mut next, "GET /now HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await;
-        if rest(&mut next).await.0.ends_with("now") {
-            break;
-        }
-        assert!(Instant::now() < end, "the seat is never free again");
-    }
+    server.is_free_again().await;
 }

@@ -40,13 +40,9 @@ type Wish<'a> = (&'a str, &'a str, JobId);
 pub(super) type Held = HashMap<JobId, JobId>;
 
 /// Takes the free keys of new jobs. One that is here already (its reply was lost) is as it was, whoever has its key now.
-pub(super) async fn take_for_new(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<Held> {
-    let wish = |job: &&'_ NewJob| job.unique_key.is_some();
-    let wishes: Vec<Wish<'_>> = jobs
-        .iter()
-        .filter(|job| wish(job))
-        .map(|job| (job.kind.as_str(), job.unique_key.as_deref().unwrap_or(""), job.id))
-        .collect();
+pub(super) async fn take_for_new<'a>(client: &impl GenericClient, jobs: &[&'a NewJob]) -> Answer<Held> {
+    let wish = |job: &&'a NewJob| Some((job.kind.as_str(), job.unique_key.as_deref()?, job.id));
+    let wishes: Vec<Wish<'_>> = jobs.iter().filter_map(wish).collect();
     let mut held = take(client, &wishes).await?;
     if held.is_empty() {
         return Ok(held);
