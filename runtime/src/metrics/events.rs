@@ -102,9 +102,10 @@ impl Metrics {
 
     /// A worker has a lease, and so many slots.
     pub fn working(&self, slots: u32, now: Timestamp) {
-        self.set(Name::Slots, f64::from(slots));
-        self.set(Name::Draining, 0.0);
         self.heartbeat(now);
+        self.set(Name::Draining, 0.0);
+        // Last: who sees the slots sees a worker with a lease.
+        self.set(Name::Slots, f64::from(slots));
     }
 
     /// The lease was renewed.
