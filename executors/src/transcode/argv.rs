@@ -43,6 +43,13 @@ pub(super) fn probe(container: Container, file: &Path) -> Vec<OsString> {
     args
 }
 
+/// Asks when each packet is shown, one line each.
+pub(super) fn frame_times(container: Container, file: &Path) -> Vec<OsString> {
+    let mut args = words("-hide_banner -loglevel error -of csv=p=0 -show_entries packet=pts_time");
+    args.extend(guarded(container, file));
+    args
+}
+
 /// What stands before the input in every call of ffmpeg. `info`, because loudness is reported at that level.
 pub(super) fn head(settings: &TranscodeSettings) -> Vec<OsString> {
     let threads = settings.threads;
@@ -109,7 +116,7 @@ pub(super) fn segments(cuts: &Cuts<'_>, max_duration_seconds: u64) -> Vec<OsStri
         times = format!("{:.6}", at);
     }
     let mut args = words(&format!(
-        "-vsync vfr -force_key_frames expr:gte(t,n_forced*{length:.6}) -sn -dn -an -map_metadata -1 -map_chapters -1 \
+        "-vsync vfr -force_key_frames expr:gte(t,{from:.6}+n_forced*{length:.6}) -sn -dn -an -map_metadata -1 -map_chapters -1 \
          -t {longest} -avoid_negative_ts disabled -f segment -segment_format nut -segment_times {times} \
          -segment_start_number {first} -segment_list_type csv -segment_list"
     ));

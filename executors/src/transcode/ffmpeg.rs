@@ -36,18 +36,28 @@ impl Ffmpeg<'_> {
     /// Asks ffprobe about `file`, to be read as `container` and nothing else.
     pub(super) async fn probe(&self, container: Container, file: &Path) -> Result<Probed> {
         let bytes = tokio::fs::metadata(file).await?.len();
-        let mut json = Vec::new();
+        let json = self.ask_ffprobe(argv::probe(container, file), file).await?;
+        Ok(Probed::read(&json, container, file, bytes)?)
+    }
+
+    /// When the first frame of a short `file` is shown, in seconds; none if it has none. It reads the whole file.
+    pub(super) async fn first_frame(&self, container: Container, file: &Path) -> Result<Option<f64>> {
+        let lines = self.ask_ffprobe(argv::frame_times(container, file), file).await?;
+        let times = String::from_utf8_lossy(&lines);
+        Ok(times.lines().filter_map(|line| line.trim_matches(',').parse().ok()).min_by(f64::total_cmp))
+    }
+
+    async fn ask_ffprobe(&self, args: Vec<OsString>, file: &Path) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
         let keep = |piece: &[u8]| {
-            let room = MAX_PROBE_BYTES - json.len();
-            json.extend_from_slice(&piece[..piece.len().min(room)]);
+            let room = MAX_PROBE_BYTES - answer.len();
+            answer.extend_from_slice(&piece[..piece.len().min(room)]);
         };
-        let ended = self
-            .execute("ffprobe", &self.settings.ffprobe, argv::probe(container, file), keep, self.canceled())
-            .await?;
+        let ended = self.execute("ffprobe", &self.settings.ffprobe, args, keep, self.canceled()).await?;
         if !ended.status.success() {
             return Err(failure::of("ffprobe", ended.status, &self.without_paths(&ended.stderr, file)));
         }
-        Ok(Probed::read(&json, container, file, bytes)?)
+        Ok(answer)
     }
 
     /// Runs ffmpeg on `input`, from `seek` seconds on, and answers its log's end.
@@ -60,7 +70,7 @@ impl Ffmpeg<'_> {
     ) -> Result<String> {
         let mut before = vec![];
         before.extend(seek.into_iter().flat_map(|at| [OsString::from("-ss"), format!("{at:.3}").into()]));
-        self.transcode(input, before, after, &pass, self.canceled()).await
+        self.transcode(input, before, after, Share { pass: &pass, from: 0.0 }, self.canceled()).await
     }
 
     /// Runs ffmpeg on `input` from `from` on, until it ends or `until` says why it must.
@@ -72,7 +82,7 @@ impl Ffmpeg<'_> {
         pass: &Pass<'_>,
         until: impl Future<Output = Failure>,
     ) -> Result<()> {
-        self.transcode(input, argv::enter(from), after, pass, until).await.map(drop)
+        self.transcode(input, argv::enter(from), after, Share { pass, from }, until).await.map(drop)
     }
 
     /// Joins what `list` (see [`argv::join`]) names with the sound of `input`.
@@ -83,7 +93,7 @@ impl Ffmpeg<'_> {
         after: Vec<OsString>,
         pass: Pass<'_>,
     ) -> Result<()> {
-        self.transcode(input, list, after, &pass, self.canceled()).await.map(drop)
+        self.transcode(input, list, after, Share { pass: &pass, from: 0.0 }, self.canceled()).await.map(drop)
     }
 
     async fn canceled(&self) -> Failure {
@@ -96,7 +106,7 @@ impl Ffmpeg<'_> {
         input: &Probed,
         before: Vec<OsString>,
         after: Vec<OsString>,
-        pass: &Pass<'_>,
+        Share { pass, from }: Share<'_>,
         until: impl Future<Output = Failure>,
     ) -> Result<String> {
         let mut args = argv::head(self.settings);
@@ -106,7 +116,7 @@ impl Ffmpeg<'_> {
         let mut reports = Reports::default();
         let listen = |piece: &[u8]| {
             reports.read(piece);
-            pass.reached(reports.seconds, input.duration);
+            pass.reached(from + reports.seconds, input.duration);
         };
         let ended = self.execute("ffmpeg", &self.settings.ffmpeg, args, listen, until).await?;
         if ended.status.success() && reports.ended {
@@ -158,6 +168,12 @@ fn cannot_start(name: &str, error: &io::Error) -> Failure {
         }
         _ => Failure::retry("ffmpeg_unavailable", format!("{name} cannot be started: {error}")),
     }
+}
+
+/// A pass, and where in the source this run of ffmpeg enters it: ffmpeg counts its time from there, whatever the frames' times are.
+struct Share<'a> {
+    pass: &'a Pass<'a>,
+    from: f64,
 }
 
 /// What ffmpeg has said on `-progress` so far.

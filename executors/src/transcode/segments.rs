@@ -3,6 +3,7 @@
 //! Only the picture is cut up: the sound, which would drift at every seam, is encoded once and whole when all are joined.
 //! Segments are NUT, because Matroska would round every time stamp to a millisecond. Read [`super::argv`] for the arguments.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub(super) struct Done {
     /// How far the job was shown to be, so that no later attempt shows less.
     pub(super) reached: f64,
     segments: Vec<Segment>,
+    /// The first frame of a segment of which no tool says where it starts, by number, in microseconds: of one or two frames, which
+    /// an attempt leaves that is drained soon, or the end of a video. ffmpeg would take it for zero and show the frame twice as late.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    entries: BTreeMap<usize, u64>,
 }
 
 /// A finished segment: the attempt that made it, and from when to when it plays, in microseconds.
@@ -89,7 +94,7 @@ impl Encode<'_> {
         }
         let first = done.segments.first().ok_or_else(|| unreadable("no frame could be read from the source"))?;
         let list = self.ffmpeg.scratch.join("segments.ffconcat");
-        tokio::fs::write(&list, concat_list(&done.segments)).await?;
+        tokio::fs::write(&list, concat_list(&done)).await?;
         Ok((list, seconds(first.1)))
     }
 
@@ -151,8 +156,7 @@ impl Collector<'_, '_> {
         let finished = read_list(&list);
         let fresh = finished.get(self.seen..).unwrap_or_default();
         for (start, end) in fresh {
-            let start = if self.seen == 0 { self.first_start().await? } else { *start };
-            self.keep(start, *end).await?;
+            self.keep(*start, *end).await?;
             self.seen += 1;
         }
         if fresh.is_empty() {
@@ -164,19 +168,25 @@ impl Collector<'_, '_> {
 
     /// ffmpeg's list says zero for its first segment, wherever that starts. The segment itself says it, but for the very first:
     /// NUT knows no time below zero, which x264's reordering needs, and so that one alone is shifted by a frame or two.
-    async fn first_start(&self) -> Result<f64> {
+    fn start(&self, listed: f64, first_frame: Option<f64>) -> f64 {
+        if self.seen > 0 {
+            return listed;
+        }
         if self.first == 0 {
             let (picture, whole) = (self.encode.picture.start, self.encode.source.start);
-            return Ok((picture.unwrap_or(0.0) - whole.unwrap_or(0.0)).max(0.0));
+            return (picture.unwrap_or(0.0) - whole.unwrap_or(0.0)).max(0.0);
         }
-        let made = place(&self.encode.ffmpeg.scratch, self.first);
-        let probed = self.encode.ffmpeg.probe(Container::Nut, &made).await?;
-        Ok(probed.start.unwrap_or_else(|| self.done.end()))
+        first_frame.unwrap_or_else(|| self.done.end())
     }
 
-    async fn keep(&mut self, start: f64, end: f64) -> Result<()> {
+    async fn keep(&mut self, listed: f64, end: f64) -> Result<()> {
         let (context, number) = (self.encode.ffmpeg.context, self.done.segments.len());
         let file = place(&self.encode.ffmpeg.scratch, number);
+        let mut first_frame = self.encode.ffmpeg.probe(Container::Nut, &file).await?.start;
+        if first_frame.is_none() {
+            first_frame = self.encode.ffmpeg.first_frame(Container::Nut, &file).await?;
+            self.done.entries.extend(first_frame.map(|first| (number, micros(first))));
+        }
         // A second name: keeping may take the first one away, and it is still needed for the joining.
         let aside = file.with_extension("kept");
         if tokio::fs::hard_link(&file, &aside).await.is_err() {
@@ -184,6 +194,7 @@ impl Collector<'_, '_> {
         }
         let kept = context.keep(&name(number), &aside).await?;
         let _ = tokio::fs::remove_file(&aside).await;
+        let start = self.start(listed, first_frame);
         self.done.segments.push(Segment(kept.attempt, micros(start), micros(end)));
         Ok(())
     }
@@ -223,12 +234,16 @@ fn read_list(list: &str) -> Vec<(f64, f64)> {
 }
 
 /// How ffmpeg is to join them: each lasts until the next one starts, so that a gap in the source stays where it is.
-fn concat_list(segments: &[Segment]) -> String {
+fn concat_list(done: &Done) -> String {
     let mut text = "ffconcat version 1.0\n".to_owned();
-    for (number, segment) in segments.iter().enumerate() {
-        let until = segments.get(number + 1).map_or(segment.2, |next| next.1);
+    for (number, segment) in done.segments.iter().enumerate() {
+        let until = done.segments.get(number + 1).map_or(segment.2, |next| next.1);
         let lasts = seconds(until.saturating_sub(segment.1));
-        text.push_str(&format!("file {}\nduration {lasts:.6}\n", name(number)));
+        text.push_str(&format!("file {}\n", name(number)));
+        if let Some(entry) = done.entries.get(&number) {
+            text.push_str(&format!("inpoint {:.6}\n", seconds(*entry)));
+        }
+        text.push_str(&format!("duration {lasts:.6}\n"));
     }
     text
 }
@@ -247,7 +262,7 @@ mod tests {
     #[test]
     fn a_segment_lasts_until_the_next_one_starts() {
         let segments = [Segment(1, 500_000, 4_000_000), Segment(2, 4_500_000, 8_000_000)];
-        let list = concat_list(&segments);
+        let list = concat_list(&Done { segments: segments.into(), ..Done::default() });
         assert_eq!(
             list.lines().skip(1).collect::<Vec<_>>(),
             ["file segment-00000.nut", "duration 4.000000", "file segment-00001.nut", "duration 3.500000"]
@@ -257,7 +272,7 @@ mod tests {
     #[test]
     fn a_checkpoint_of_the_longest_video_fits() {
         let segments = vec![Segment(1_000, 21_600_000_000, 21_600_000_000); 1_001];
-        let done = Done { source_bytes: u64::MAX, reached: 0.123_456_789_012_345, segments };
+        let done = Done { source_bytes: u64::MAX, reached: 0.123_456_789_012_345, segments, entries: BTreeMap::new() };
         let bytes = serde_json::to_vec(&done).unwrap().len();
         assert!(bytes < longshore_sdk::context::MAX_CHECKPOINT_BYTES, "{bytes}");
     }
