@@ -79,8 +79,18 @@ impl Agents {
             };
             leading.set(has);
             if !stop.sleep(role_renewal(self.lease)).await {
-                return;
+                return self.give_up_role(&leading).await;
             }
+        }
+    }
+
+    /// Whoever leaves in good order lets the next one have the role at once, for there is no relay meanwhile. A failure costs the
+    /// rest of the role's lease.
+    async fn give_up_role(&self, leading: &Leading) {
+        if leading.leads()
+            && let Err(error) = self.ledger.lead(ROLE, self.holder, Duration::ZERO).await
+        {
+            tracing::debug!(%error, "the agents' role is given up by its lease alone");
         }
     }
 }
@@ -129,6 +139,34 @@ impl Leading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::embedded::{Embedded, Limits};
+    use crate::ledger::sqlite::Sqlite;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_in_good_order_gives_the_role_up() {
+        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::simulated(Arc::new(|| jiff::Timestamp::UNIX_EPOCH)).unwrap());
+        ledger.migrate().await.unwrap();
+        let (agents, stop) = (
+            Agents {
+                ledger: Arc::clone(&ledger),
+                broker: Embedded::new(Limits::default()),
+                holder: Uuid::now_v7(),
+                lease: Duration::from_secs(15),
+                crash_limit: 3,
+                audit: auditor::AuditPace { interval: Duration::from_secs(60), jobs: 100 },
+                alone: false,
+                hints: Arc::default(),
+            },
+            Stop::new(),
+        );
+        agents.start(&stop);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let other = Uuid::now_v7();
+        assert!(!ledger.lead(ROLE, other, ROLE_LEASE).await.unwrap());
+        stop.ask();
+        assert!(stop.finished(Duration::from_secs(5)).await);
+        assert!(ledger.lead(ROLE, other, ROLE_LEASE).await.unwrap());
+    }
 
     #[test]
     fn the_role_is_taken_over_before_the_lease_of_its_dead_holder_is_over() {

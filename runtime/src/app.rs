@@ -15,7 +15,6 @@ use longshore_executors::transcode::Transcoder;
 use longshore_sdk::{AnyExecutor, erase};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::agents::Agents;
@@ -154,13 +153,17 @@ pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow
     let known = Registry::new(executors)?;
     metrics::begin(&[Role::Worker], known.kinds(), &stop);
     let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
+    // Answered to the last: a draining worker is alive, and not ready.
+    let probes = Stop::new();
     if let Some(address) = config.worker.listen {
-        base.serve_probes(config, bind(address).await?, &stop);
+        base.serve_probes(config, bind(address).await?, &probes, &stop);
     }
     base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
     worker::run(base.setup(config), stop.clone()).await;
     base.end(&stop, &stop).await;
+    probes.ask();
+    probes.finished(END_WITHIN).await;
     Ok(())
 }
 
@@ -248,7 +251,7 @@ impl Base {
         Ok(())
     }
 
-    fn serve_probes(&self, config: &Config, listener: TcpListener, stop: &Stop) {
+    fn serve_probes(&self, config: &Config, listener: TcpListener, served: &Stop, stop: &Stop) {
         let probes = Probes {
             ledger: Arc::clone(&self.ledger),
             broker: Arc::clone(&self.broker),
@@ -256,10 +259,9 @@ impl Base {
             needs_broker: true,
             stop: stop.clone(),
         };
-        // Answered to the last: a draining worker is alive, and not ready.
-        let (never, settings) = (CancellationToken::new(), config.api.clone());
-        stop.spawn("probes", async move {
-            if let Err(error) = api::serve(listener, health::probes(probes), &settings, never).await {
+        let (end, settings) = (served.token(), config.api.clone());
+        served.spawn("probes", async move {
+            if let Err(error) = api::serve(listener, health::probes(probes), &settings, end).await {
                 tracing::error!(%error, "the probes are not answered any more");
             }
         });
@@ -284,7 +286,9 @@ impl Base {
     async fn end(&self, served: &Stop, stop: &Stop) {
         served.ask();
         stop.ask();
-        stop.finished(END_WITHIN).await;
+        if !stop.finished(END_WITHIN).await {
+            tracing::warn!(waited = ?END_WITHIN, "a loop did not notice the end and is left behind");
+        }
         self.broker.close().await;
     }
 }
