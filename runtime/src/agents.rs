@@ -142,23 +142,30 @@ mod tests {
     use crate::broker::embedded::{Embedded, Limits};
     use crate::ledger::sqlite::Sqlite;
 
+    /// Agents over an empty ledger, whose clock is tokio's, and an empty broker.
+    pub(super) async fn agents() -> (Agents, Arc<Embedded>) {
+        let began = tokio::time::Instant::now();
+        let clock = move || jiff::Timestamp::UNIX_EPOCH + began.elapsed();
+        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::simulated(Arc::new(clock)).unwrap());
+        ledger.migrate().await.unwrap();
+        let broker = Embedded::new(Limits::default());
+        let agents = Agents {
+            ledger,
+            broker: Arc::<Embedded>::clone(&broker),
+            holder: Uuid::now_v7(),
+            lease: Duration::from_secs(15),
+            crash_limit: 3,
+            audit: auditor::AuditPace { interval: Duration::from_secs(60), jobs: 100 },
+            alone: false,
+            hints: Arc::default(),
+        };
+        (agents, broker)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_leaves_in_good_order_gives_the_role_up() {
-        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::simulated(Arc::new(|| jiff::Timestamp::UNIX_EPOCH)).unwrap());
-        ledger.migrate().await.unwrap();
-        let (agents, stop) = (
-            Agents {
-                ledger: Arc::clone(&ledger),
-                broker: Embedded::new(Limits::default()),
-                holder: Uuid::now_v7(),
-                lease: Duration::from_secs(15),
-                crash_limit: 3,
-                audit: auditor::AuditPace { interval: Duration::from_secs(60), jobs: 100 },
-                alone: false,
-                hints: Arc::default(),
-            },
-            Stop::new(),
-        );
+        let ((agents, _), stop) = (agents().await, Stop::new());
+        let ledger = Arc::clone(&agents.ledger);
         agents.start(&stop);
         tokio::time::sleep(Duration::from_secs(2)).await;
         let other = Uuid::now_v7();

@@ -87,6 +87,15 @@ pub enum Control {
     Wake,
 }
 
+/// A thing of the broker's own that lasts as long as its data, so that somebody can tell that a broker has lost all it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// Since it was set, what waits is being published anew.
+    Filling,
+    /// All that waited was published to this broker, by whoever set it.
+    Filled,
+}
+
 /// The state of a kind's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -137,6 +146,10 @@ pub trait Broker: Send + Sync + 'static {
     async fn told(&self) -> Result<Feed<Control>, BrokerError>;
     /// The state of a kind's queues; `None` if one of them is missing.
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError>;
+    /// Sets a mark that lasts as long as the broker's data.
+    async fn mark(&self, mark: Mark) -> Result<(), BrokerError>;
+    /// Whether the mark was set since the broker has what it has.
+    async fn is_marked(&self, mark: Mark) -> Result<bool, BrokerError>;
     /// Puts a message nobody can read on `longshore.dead`, with the reason.
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError>;
     /// Whether it can be used now.

@@ -103,8 +103,8 @@ pub trait Ledger: Send + Sync + 'static {
     async fn due(&self, limit: usize) -> Answer<Vec<Ready>>;
     /// How long until the next job is due; `None` when nothing waits.
     async fn next_due(&self) -> Answer<Option<Duration>>;
-    /// Pending jobs published more than `patience * 2^publishes` ago and not seen since, of one kind.
-    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>>;
+    /// Pending jobs published longer ago than the patience allows and not seen since, of one kind, the longest first.
+    async fn overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>>;
     /// They were published: marks those whose version is unchanged.
     async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()>;
     /// Jobs with a transition that no delivery stands behind, to announce.

@@ -4,7 +4,7 @@
 
 mod queue;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use self::queue::{Message, Queue};
 use super::link::unavailable;
 use super::topology::Topology;
 use super::{
-    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, Heard, JobMessage, Lane,
+    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, Heard, JobMessage, Lane, Mark,
     Settlement,
 };
 
@@ -71,6 +71,7 @@ struct Queues(Mutex<State>);
 struct State {
     by_kind: HashMap<String, Lanes>,
     published: u64,
+    marks: HashSet<Mark>,
 }
 
 /// A kind's queues, in the order of [`Lane::ALL`].
@@ -223,7 +224,9 @@ impl Embedded {
     /// Forgets all queues with what is on them, as a broker whose disk is wiped.
     #[cfg(test)]
     pub(crate) fn wipe(&self) {
-        self.queues.lock().by_kind.clear();
+        let mut state = self.queues.lock();
+        state.by_kind.clear();
+        state.marks.clear();
     }
 }
 
@@ -282,6 +285,17 @@ impl Broker for Embedded {
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
         self.open()?;
         Ok(self.queues.lock().by_kind.get(kind).and_then(Lanes::depth))
+    }
+
+    async fn mark(&self, mark: Mark) -> Result<(), BrokerError> {
+        self.open()?;
+        self.queues.lock().marks.insert(mark);
+        Ok(())
+    }
+
+    async fn is_marked(&self, mark: Mark) -> Result<bool, BrokerError> {
+        self.open()?;
+        Ok(self.queues.lock().marks.contains(&mark))
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {

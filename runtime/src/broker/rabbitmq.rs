@@ -28,7 +28,9 @@ use self::publisher::{Landed, Publisher};
 use self::subscription::Subscription;
 use super::link::{Link, unavailable};
 use super::topology::Exchange;
-use super::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Lane};
+use super::{
+    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Lane, Mark,
+};
 pub use inspect::inspect;
 pub use parcel::REASON_HEADER;
 pub use settings::{Settings, SettingsError};
@@ -185,6 +187,14 @@ impl Broker for RabbitMq {
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
         let asked = timeout(self.settings.answer_within, self.ask_depth(kind)).await;
         asked.unwrap_or_else(|_| Err(unavailable("no answer about a queue's depth in time")))
+    }
+
+    async fn mark(&self, mark: Mark) -> Result<(), BrokerError> {
+        self.declarer.exchange(&self.settings.topology.mark(mark)).await
+    }
+
+    async fn is_marked(&self, mark: Mark) -> Result<bool, BrokerError> {
+        self.declarer.has_exchange(&self.settings.topology.mark(mark)).await
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {

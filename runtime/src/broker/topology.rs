@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerError, Lane};
+use super::{BrokerError, Lane, Mark};
 
 /// The prefix of every name, unless set otherwise.
 pub const DEFAULT_PREFIX: &str = "longshore";
@@ -114,6 +114,15 @@ impl Topology {
     /// Where messages go that nobody can read.
     pub fn dead(&self) -> Exchange {
         self.exchange("dead", Spread::Fanout)
+    }
+
+    /// Nothing is published here: it is there or it is not, and it goes with the broker's data. An exchange, because a cluster has it
+    /// on every node, whichever of them is away.
+    pub fn mark(&self, mark: Mark) -> Exchange {
+        match mark {
+            Mark::Filling => self.exchange("filling", Spread::Fanout),
+            Mark::Filled => self.exchange("filled", Spread::Fanout),
+        }
     }
 
     /// What must exist before anything is published.

@@ -30,8 +30,8 @@ use uuid::Uuid;
 
 use super::{
     Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced,
-    Whose, WorkerCard, WorkerRow,
+    Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
+    Unannounced, Whose, WorkerCard, WorkerRow,
 };
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
@@ -194,7 +194,7 @@ impl Ledger for Postgres {
         self.read_next_due().await
     }
 
-    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+    async fn overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
         self.read_overdue(kind, patience, limit).await
     }
 

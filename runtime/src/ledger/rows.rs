@@ -1,10 +1,12 @@
 //! What goes into the ledger and what comes out of it. Shapes only: the rules are in [`crate::job`], the SQL beside.
 
 mod delivery;
+mod road;
 mod submit;
 mod workers;
 
 pub use delivery::*;
+pub use road::*;
 pub use submit::*;
 pub use workers::*;
 

@@ -33,8 +33,8 @@ use uuid::Uuid;
 use self::lane::Lane;
 use super::{
     Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced,
-    Whose, WorkerCard, WorkerRow,
+    Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
+    Unannounced, Whose, WorkerCard, WorkerRow,
 };
 
 /// Threads that read beside the writer: one for a long listing, one for everybody else.
@@ -216,7 +216,7 @@ impl Ledger for Sqlite {
         self.read(road::next_due).await
     }
 
-    async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+    async fn overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
         let kind = kind.to_owned();
         self.read(move |db, now| road::overdue(db, now, &kind, patience, limit)).await
     }

@@ -13,8 +13,8 @@ use super::bug::Bug;
 use super::process::Process;
 use crate::ledger::{
     Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, NewJob, Pool, Ready, Record, Replaying, Report, Rescued, Round, Submitted, Unannounced, Whose,
-    WorkerCard, WorkerRow,
+    Job, Kind, Ledger, NewJob, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
+    Unannounced, Whose, WorkerCard, WorkerRow,
 };
 
 /// The world's ledger in a process's hands.
@@ -67,7 +67,7 @@ macro_rules! passed_on {
                 self.pass("hand_back", self.0.world.ledger.hand_back(fences)).await
             }
 
-            async fn overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+            async fn overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
                 let limit = if self.has(Bug::NeverRefilled) { 0 } else { limit };
                 self.pass("overdue", self.0.world.ledger.overdue(kind, patience, limit)).await
             }

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::bug::Bug;
 use super::process::Process;
-use crate::broker::{Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage};
+use crate::broker::{
+    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Mark,
+};
 
 /// The world's broker in a process's hands.
 pub(super) struct Road(pub(super) Arc<Process>);
@@ -61,6 +63,14 @@ impl Broker for Road {
 
     async fn depth(&self, kind: &str) -> Result<Option<Depth>, BrokerError> {
         self.pass("depth", self.0.world.broker.depth(kind)).await
+    }
+
+    async fn mark(&self, mark: Mark) -> Result<(), BrokerError> {
+        self.pass("mark", self.0.world.broker.mark(mark)).await
+    }
+
+    async fn is_marked(&self, mark: Mark) -> Result<bool, BrokerError> {
+        self.pass("is_marked", self.0.world.broker.is_marked(mark)).await
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {

@@ -2,28 +2,19 @@
 //!
 //! No story knows which it talks to. Time never decides: a story waits for a state it can see, such as a queue's depth.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+mod kit;
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use lapin::options::BasicGetOptions;
-use lapin::types::AMQPValue;
-use longshore_runtime::broker::embedded::{Embedded, Limits};
-use longshore_runtime::broker::rabbitmq::{REASON_HEADER, RabbitMq, Settings};
-use longshore_runtime::broker::{
-    Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Heard, JobMessage, Lane,
-};
+use longshore_runtime::broker::{Announcement, BrokerError, Control, Depth, Heard, JobMessage, Lane, Mark};
 use longshore_sdk::{JobId, wire};
-use longshore_tests::rabbitmq;
 use longshore_tests::until::until;
 use tokio::time::timeout;
 
-/// Far more than any step takes.
-const SOON: Duration = Duration::from_secs(30);
-const KIND: &str = "demo.echo";
+use self::kit::{KIND, Kit, SOON, heard, id, job, next};
 
 macro_rules! stories {
     ($($story:ident),* $(,)?) => {
@@ -56,94 +47,17 @@ stories![
     an_event_reaches_every_listener,
     what_is_told_reaches_everyone,
     depth_counts_what_waits_and_knows_a_missing_queue,
+    a_mark_stands_for_all_who_ask_and_no_other_does,
     a_buried_message_is_kept_with_its_reason,
     five_thousand_jobs_published_at_once_all_arrive,
     jobs_acked_out_of_order_are_all_done,
     a_closed_broker_ends_consumers_and_feeds,
 ];
 
-struct Kit {
-    broker: Arc<dyn Broker>,
-    graves: Graves,
-}
-
-enum Graves {
-    Embedded(Arc<Embedded>),
-    RabbitMq(String),
-}
-
-impl Kit {
-    fn embedded() -> Self {
-        let broker = Embedded::new(Limits::default());
-        Self { broker: broker.clone(), graves: Graves::Embedded(broker) }
-    }
-
-    async fn rabbitmq() -> Result<Self> {
-        let url = rabbitmq::RabbitMq::shared().await?.vhost().await?;
-        Ok(Self { broker: RabbitMq::connect(Settings::new(&[&url])?), graves: Graves::RabbitMq(url) })
-    }
-
-    /// The reason and body of what was buried, one message of it.
-    async fn exhumed(&self) -> Result<(String, Bytes)> {
-        match &self.graves {
-            Graves::Embedded(broker) => {
-                let buried = broker.buried().pop().context("nothing was buried")?;
-                Ok((buried.reason, buried.body))
-            }
-            Graves::RabbitMq(url) => exhumed_from(url).await,
-        }
-    }
-
-    async fn depth(&self) -> Result<Option<Depth>> {
-        Ok(self.broker.depth(KIND).await?)
-    }
-
-    async fn until_ready(&self, ready: u64) {
-        let there = || async { self.depth().await.ok().flatten().filter(|depth| depth.ready == ready) };
-        until(&format!("{ready} jobs to wait"), SOON, there).await;
-    }
-
-    async fn publish(&self, count: usize) -> Result<Vec<JobMessage>> {
-        let messages: Vec<JobMessage> = (0..count).map(|_| job()).collect();
-        for message in &messages {
-            self.broker.publish(message).await?;
-        }
-        Ok(messages)
-    }
-}
-
-async fn exhumed_from(url: &str) -> Result<(String, Bytes)> {
-    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    let found = channel.basic_get("longshore.dead".into(), BasicGetOptions::default()).await?;
-    let found = found.context("longshore.dead is empty")?;
-    let headers = found.properties.headers().clone().unwrap_or_default();
-    let Some(AMQPValue::LongString(reason)) = headers.inner().get(REASON_HEADER) else {
-        bail!("no reason: {headers:?}")
-    };
-    Ok((reason.to_string(), Bytes::copy_from_slice(&found.data)))
-}
-
 async fn tell(kit: Kit, story: impl AsyncFnOnce(&Kit) -> Result<()>) -> Result<()> {
     let told = timeout(SOON * 2, story(&kit)).await;
     timeout(SOON, kit.broker.close()).await.context("the broker does not close")?;
     told.context("the story has no end")?
-}
-
-fn job() -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None }
-}
-
-async fn next(consumer: &mut Consumer) -> Result<Delivery> {
-    timeout(SOON, consumer.next()).await.context("no delivery came")?.context("the consumer ended")
-}
-
-async fn heard<T>(feed: &mut Feed<T>) -> Result<Heard<T>> {
-    timeout(SOON, feed.recv()).await.context("nothing was heard")?.context("the feed ended")
-}
-
-fn id(delivery: &Delivery) -> Result<JobId> {
-    Ok(wire::decode(&delivery.body)?.job)
 }
 
 async fn a_published_job_is_delivered_once(kit: &Kit) -> Result<()> {
@@ -329,6 +243,16 @@ async fn depth_counts_what_waits_and_knows_a_missing_queue(kit: &Kit) -> Result<
     let wanted = Some(Depth { ready: 2, consumers: 1 });
     let seen = || async { (kit.depth().await.ok()? == wanted).then_some(()) };
     until("all lanes to be consumed", SOON, seen).await;
+    Ok(())
+}
+
+async fn a_mark_stands_for_all_who_ask_and_no_other_does(kit: &Kit) -> Result<()> {
+    ensure!(!kit.broker.is_marked(Mark::Filled).await? && !kit.broker.is_marked(Mark::Filling).await?);
+    kit.broker.mark(Mark::Filling).await?;
+    kit.broker.mark(Mark::Filling).await?;
+    ensure!(kit.broker.is_marked(Mark::Filling).await? && !kit.broker.is_marked(Mark::Filled).await?);
+    kit.broker.mark(Mark::Filled).await?;
+    ensure!(kit.broker.is_marked(Mark::Filled).await?);
     Ok(())
 }
 

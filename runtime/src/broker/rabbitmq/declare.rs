@@ -78,6 +78,27 @@ impl Declarer {
         let queue = self.link.within("asking for a queue's depth", asked).await?;
         Ok(queue.map(|queue| Depth { ready: queue.message_count().into(), consumers: queue.consumer_count().into() }))
     }
+
+    /// Makes the exchange.
+    pub(super) async fn exchange(&self, exchange: &Exchange) -> Result<(), BrokerError> {
+        let (_, channel) = self.link.channel().await?;
+        self.link.within("declaring an exchange", declare_exchange(&channel, exchange)).await
+    }
+
+    /// Whether there is such an exchange. A missing one costs the channel.
+    pub(super) async fn has_exchange(&self, exchange: &Exchange) -> Result<bool, BrokerError> {
+        let (_, channel) = self.link.channel().await?;
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let asked = async {
+            let (name, spread) = (exchange.name.as_str().into(), ExchangeKind::Fanout);
+            match channel.exchange_declare(name, spread, passive, FieldTable::default()).await {
+                Ok(()) => Ok(true),
+                Err(error) if is_missing(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.link.within("asking for an exchange", asked).await
+    }
 }
 
 pub(super) async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> lapin::Result<()> {

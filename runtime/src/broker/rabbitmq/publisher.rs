@@ -72,19 +72,26 @@ impl Publisher {
     async fn insist(&self, parcel: &Parcel) -> Result<Landed, BrokerError> {
         let _place = self.window.acquire().await.map_err(unavailable)?;
         for nacks in 1..=NACKS {
-            match self.send(parcel).await? {
+            let channel = self.open().await?;
+            match self.send(parcel, Arc::clone(&channel)).await? {
                 Confirmation::Ack(None) => return Ok(Landed::Taken),
                 // Unroutable: the broker acknowledges it all the same.
                 Confirmation::Ack(Some(_)) => return Ok(Landed::Returned),
-                Confirmation::Nack(_) => sleep(pause(nacks, luck())).await,
+                Confirmation::Nack(_) => {
+                    // A channel that first met a queue while its leader was dead refuses for ever, however well the queue is (3.10.8).
+                    if nacks > 1 {
+                        self.retire(&channel);
+                    }
+                    sleep(pause(nacks, luck())).await;
+                }
                 Confirmation::NotRequested => return Err(unavailable("the channel confirms nothing")),
             }
         }
         Err(unavailable("it refuses the message; its queue is full or has no leader"))
     }
 
-    async fn send(&self, parcel: &Parcel) -> Result<Confirmation, BrokerError> {
-        let mut sending = Sending { publisher: self, channel: self.open().await?, answered: false };
+    async fn send(&self, parcel: &Parcel, channel: Arc<Channel>) -> Result<Confirmation, BrokerError> {
+        let mut sending = Sending { publisher: self, channel, answered: false };
         let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
         let (exchange, key) = (parcel.exchange.clone(), parcel.key.clone());
         let sent = sending.channel.basic_publish(exchange, key, options, &parcel.body, parcel.properties.clone());

@@ -9,10 +9,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, READY, long_ms};
-use crate::ledger::{Answer, Census, Ready, Unannounced};
-
-/// A job published so often is looked for again after `patience * 2^10` at most.
-const MAX_DOUBLINGS: i32 = 10;
+use crate::ledger::{Answer, Census, Patience, Ready, Unannounced};
 
 impl Postgres {
     pub(super) async fn give_to_relay(&self, job: JobId, version: i64) -> Answer<()> {
@@ -31,15 +28,20 @@ impl Postgres {
         Ok(row.get::<_, Option<i64>>("wait_ms").map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
     }
 
-    pub(super) async fn read_overdue(&self, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+    pub(super) async fn read_overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
         let sql = format!(
             "select {READY} from jobs where state = 0 and due_at is null and kind = $1 \
-             and queued_at <= now() - $2 * power(2, least(publishes, {MAX_DOUBLINGS})) * interval '1 ms' \
+             and queued_at <= now() - $2 * power(2, least(publishes, $4)) * interval '1 ms' \
              order by queued_at limit $3"
         );
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of a patience")]
-        let patience_ms = long_ms(patience) as f64;
-        Ok(self.query(&sql, &[&kind, &patience_ms, &count(limit)]).await?.iter().map(read::ready).collect())
+        let patience_ms = long_ms(patience.time) as f64;
+        Ok(self
+            .query(&sql, &[&kind, &patience_ms, &count(limit), &patience.doublings])
+            .await?
+            .iter()
+            .map(read::ready)
+            .collect())
     }
 
     pub(super) async fn write_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {

@@ -9,10 +9,7 @@ use rusqlite::Connection;
 use super::columns::{self, Columns, Id};
 use super::history;
 use super::jobs::count;
-use crate::ledger::{Answer, Census, Ready, Unannounced};
-
-/// A job published so often is looked for again after `patience * 2^10` at most.
-const MAX_DOUBLINGS: u32 = 10;
+use crate::ledger::{Answer, Census, Patience, Ready, Unannounced};
 
 pub(super) fn unqueue(db: &Connection, now: i64, job: JobId, version: i64) -> Answer<()> {
     let sql = "update jobs set queued_at = null, due_at = ?3, unannounced = 1 \
@@ -30,13 +27,11 @@ pub(super) fn next_due(db: &Connection, now: i64) -> Answer<Option<Duration>> {
     Ok(first.map(|due| Duration::from_micros(u64::try_from(due - now).unwrap_or(0))))
 }
 
-pub(super) fn overdue(db: &Connection, now: i64, kind: &str, patience: Duration, limit: usize) -> Answer<Vec<Ready>> {
+pub(super) fn overdue(db: &Connection, now: i64, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
     // In doubles: a patience of years shifted ten times must not wrap.
-    let which = format!(
-        "where state = 0 and kind = ?1 and queued_at is not null \
-         and queued_at < ?2 - ?3 * (1.0 * (1 << min(publishes, {MAX_DOUBLINGS}))) order by queued_at limit ?4"
-    );
-    columns::ready(db, &which, (kind, now, patience.as_secs_f64() * 1e6, count(limit)))
+    let which = "where state = 0 and kind = ?1 and queued_at is not null \
+         and queued_at < ?2 - ?3 * (1.0 * (1 << min(publishes, ?5))) order by queued_at limit ?4";
+    columns::ready(db, which, (kind, now, patience.time.as_secs_f64() * 1e6, count(limit), patience.doublings))
 }
 
 pub(super) fn mark_queued(db: &Connection, now: i64, jobs: &[(JobId, i64)]) -> Answer<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_runtime::job::state::State;
-use longshore_runtime::ledger::{Ledger, NewJob, Priority, Ready, RunAt};
+use longshore_runtime::ledger::{Ledger, NewJob, Patience, Priority, Ready, RunAt};
 use longshore_sdk::JobId;
 use longshore_tests::until::until;
 
@@ -92,7 +92,7 @@ async fn done_is_never_marked(ledger: &dyn Ledger) {
 }
 
 async fn overdue(ledger: &dyn Ledger, patience: Duration) -> Vec<JobId> {
-    ledger.overdue(KIND, patience, 100).await.unwrap().into_iter().map(|ready| ready.job).collect()
+    ledger.overdue(KIND, Patience::doubling(patience), 100).await.unwrap().into_iter().map(|ready| ready.job).collect()
 }
 
 pub(super) async fn a_job_lost_on_the_road_is_overdue_after_its_patience(ledger: Arc<dyn Ledger>) {
@@ -109,9 +109,9 @@ pub(super) async fn a_job_lost_on_the_road_is_overdue_after_its_patience(ledger:
         (overdue(&*ledger, Duration::from_millis(30)).await == [first, second]).then_some(())
     })
     .await;
-    let ready = ledger.overdue(KIND, Duration::ZERO, 1).await.unwrap().remove(0);
+    let ready = ledger.overdue(KIND, Patience::plain(Duration::ZERO), 1).await.unwrap().remove(0);
     assert_eq!((ready.job, ready.version, ready.priority), (first, 1, Priority::Normal));
-    let of_other = ledger.overdue("other", Duration::ZERO, 10).await.unwrap();
+    let of_other = ledger.overdue("other", Patience::plain(Duration::ZERO), 10).await.unwrap();
     assert_eq!(of_other.iter().map(|ready| ready.job).collect::<Vec<_>>(), [other]);
     // One that was published again starts a new wait.
     ledger.mark_queued(&[(first, 1)]).await.unwrap();
@@ -138,6 +138,13 @@ pub(super) async fn patience_doubles_with_every_publish_and_starts_anew_after_a_
     let short = Duration::from_micros(1000);
     until("it to be overdue", SOON, || async { (overdue(&*ledger, short).await == [job]).then_some(()) }).await;
     assert!(often.elapsed() + SHORT >= short * 1024);
+    // Known to be on no queue, it is found whatever the number of its publishes.
+    let found = || async {
+        let plain = ledger.overdue(KIND, Patience::plain(patience), 10).await.unwrap();
+        (plain.len() == 1).then_some(())
+    };
+    until("it to be overdue without doubling", SOON, found).await;
+    assert_eq!(overdue(&*ledger, patience).await, []);
     let worker = worker(&*ledger, LONG).await;
     let fence = granted(claim(&*ledger, worker, job).await).fence;
     let event = done(&*ledger, fence, yielded()).await;
