@@ -4,4 +4,5 @@
 
 mod broker;
 mod chaos;
+mod cluster;
 mod leases;

@@ -17,6 +17,7 @@ pub mod procfs;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod scratch;
+pub mod small_disk;
 pub mod stage;
 pub mod stream;
 pub mod tokens;

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use uuid::Uuid;
 
 use super::chance::Chance;
-use super::plan::Fault;
+use super::fault::Fault;
 use super::world::World;
 use super::{duplicates, pass};
 use crate::proxy::Proxy;
+use crate::rabbitmq::RabbitMq;
 use crate::until::poll;
 
 /// The longest that anything here may take to come back.
@@ -53,6 +54,8 @@ impl World {
             Fault::BrokerWipe => self.wipe_broker().await,
             Fault::LeaderKill => self.kill_leader().await,
             Fault::MemoryAlarm => self.alarm_broker().await,
+            Fault::AckTimeout => self.hurry_acks().await,
+            Fault::DiskFull => self.fill_disk().await,
             Fault::DatabaseKill => self.kill_database(Duration::ZERO, fault).await,
             Fault::DatabaseOutage => self.kill_database(self.plan.outage, fault).await,
             Fault::DatabaseRestart => self.restart_database().await,
@@ -154,6 +157,49 @@ impl World {
         pass(FOR_A_WHILE).await;
         self.brokers[0].ctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
         self.prove_life(Fault::MemoryAlarm).await
+    }
+
+    /// A broker that waits a second for an acknowledgement, until it has closed a channel for it. A channel takes both settings when it
+    /// is opened, so all are opened anew.
+    async fn hurry_acks(&self) -> Result<()> {
+        let before = self.ack_timeouts()?;
+        self.set_patience("1000", "300").await?;
+        let more = || async { self.ack_timeouts().is_ok_and(|now| now > before).then_some(()) };
+        poll("a delivery that was held for too long", PATIENCE, more).await?;
+        self.set_patience("1800000", "60000").await?;
+        self.prove_life(Fault::AckTimeout).await
+    }
+
+    async fn set_patience(&self, timeout_ms: &str, tick_ms: &str) -> Result<()> {
+        let set = format!(
+            "application:set_env(rabbit, consumer_timeout, {timeout_ms}), application:set_env(rabbit, channel_tick_interval, {tick_ms})."
+        );
+        for broker in &self.brokers {
+            broker.ctl(&["eval", &set]).await?;
+        }
+        self.amqp.iter().for_each(Proxy::cut);
+        Ok(())
+    }
+
+    /// Of how many channels a broker's log says that they were closed for it.
+    fn ack_timeouts(&self) -> Result<usize> {
+        let count = |broker: &RabbitMq| {
+            let log = std::fs::read_to_string(broker.process().log())?;
+            anyhow::Ok(log.matches("timed out waiting for delivery acknowledgement").count())
+        };
+        self.brokers.iter().map(count).sum()
+    }
+
+    /// No room for artifacts, until an attempt has failed for it.
+    async fn fill_disk(&self) -> Result<()> {
+        let disk = self.disk.as_ref().context("no disk was planned to be filled")?;
+        let sql = "select count(*) from attempts where error::text like '%No space left%'";
+        let before = self.eye.count(sql, &[]).await;
+        disk.fill()?;
+        let more = || async { (self.eye.count(sql, &[]).await.ok()? > *before.as_ref().unwrap_or(&0)).then_some(()) };
+        poll("an attempt to find no room for its artifact", PATIENCE, more).await?;
+        disk.relieve()?;
+        self.prove_life(Fault::DiskFull).await
     }
 
     async fn kill_database(&self, away: Duration, fault: Fault) -> Result<()> {

@@ -4,123 +4,7 @@
 use std::time::Duration;
 
 use super::chance::Chance;
-
-/// Everything that is done to the system from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fault {
-    /// `kill -9` of a worker.
-    WorkerKill,
-    /// SIGSTOP of a worker until its lease is over, then SIGCONT.
-    WorkerPause,
-    /// SIGTERM of a worker, and a new one.
-    WorkerRoll,
-    /// `kill -9` of an API process.
-    ApiKill,
-    /// SIGTERM of an API process, and a new one.
-    ApiRoll,
-    /// `kill -9` of the single broker, and a start on the same data.
-    BrokerKill,
-    /// The same with its data thrown away.
-    BrokerWipe,
-    /// The broker takes no messages: connection.blocked.
-    MemoryAlarm,
-    /// `kill -9` of the node that leads the queue of the jobs.
-    LeaderKill,
-    /// `kill -9` of PostgreSQL, postmaster and backends.
-    DatabaseKill,
-    /// A restart of PostgreSQL in good order.
-    DatabaseRestart,
-    /// PostgreSQL is away for long.
-    DatabaseOutage,
-    /// Every connection through one of the proxies is reset.
-    Cut,
-    /// One of the proxies says nothing more, and then resets.
-    HalfOpen,
-    /// One of the proxies delays every byte.
-    Delay,
-    /// One of the proxies lets few bytes through.
-    Throttle,
-    /// Ids of jobs of all ages are published again, several times, in any order.
-    Duplicates,
-}
-
-impl Fault {
-    /// All of them, as the report lists them.
-    pub const ALL: [Self; 17] = [
-        Self::WorkerKill,
-        Self::WorkerPause,
-        Self::WorkerRoll,
-        Self::ApiKill,
-        Self::ApiRoll,
-        Self::BrokerKill,
-        Self::BrokerWipe,
-        Self::MemoryAlarm,
-        Self::LeaderKill,
-        Self::DatabaseKill,
-        Self::DatabaseRestart,
-        Self::DatabaseOutage,
-        Self::Cut,
-        Self::HalfOpen,
-        Self::Delay,
-        Self::Throttle,
-        Self::Duplicates,
-    ];
-
-    /// What the report calls it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::WorkerKill => "worker killed (`kill -9`)",
-            Self::WorkerPause => "worker paused past its lease",
-            Self::WorkerRoll => "worker rolled (SIGTERM)",
-            Self::ApiKill => "API killed",
-            Self::ApiRoll => "API rolled (SIGTERM)",
-            Self::BrokerKill => "broker killed and restarted",
-            Self::BrokerWipe => "broker's data wiped",
-            Self::MemoryAlarm => "broker's memory alarm",
-            Self::LeaderKill => "quorum leader killed",
-            Self::DatabaseKill => "PostgreSQL killed",
-            Self::DatabaseRestart => "PostgreSQL restarted",
-            Self::DatabaseOutage => "PostgreSQL away for long",
-            Self::Cut => "connections cut",
-            Self::HalfOpen => "connections half open",
-            Self::Delay => "network delayed",
-            Self::Throttle => "network throttled",
-            Self::Duplicates => "deliveries repeated out of order",
-        }
-    }
-
-    /// How soon the system should have recovered: from a worker's end within its lease and 2 s, from a server's within 2 s after it
-    /// answers again.
-    pub fn target(self, lease: Duration) -> Option<Duration> {
-        let after = Duration::from_secs(2);
-        match self {
-            Self::WorkerKill | Self::WorkerPause => Some(lease + after),
-            Self::BrokerKill | Self::BrokerWipe | Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => {
-                Some(after)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a server, or the way to it, is away meanwhile.
-    pub const fn takes_away(self) -> bool {
-        self.lane() >= 2 && !matches!(self, Self::Duplicates)
-    }
-
-    /// Who carries it out: faults of one lane come one after the other.
-    const fn lane(self) -> usize {
-        match self {
-            Self::WorkerKill | Self::WorkerPause | Self::ApiKill => 0,
-            Self::WorkerRoll | Self::ApiRoll => 1,
-            Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm | Self::LeaderKill => 2,
-            Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => 3,
-            Self::Cut | Self::HalfOpen | Self::Delay | Self::Throttle | Self::Duplicates => 4,
-        }
-    }
-}
-
-/// How many lanes there are.
-const LANES: usize = 5;
+use super::fault::Fault;
 
 /// One storm.
 #[derive(Debug, Clone)]
@@ -184,6 +68,7 @@ impl Plan {
             (BrokerKill, 1),
             (BrokerWipe, 1),
             (MemoryAlarm, 1),
+            (AckTimeout, 1),
             (DatabaseKill, 2),
             (Cut, 4),
             (HalfOpen, 1),
@@ -205,6 +90,8 @@ impl Plan {
             (ApiKill, 2),
             (BrokerKill, 5),
             (BrokerWipe, 2),
+            (AckTimeout, 2),
+            (DiskFull, 2),
             (DatabaseKill, 6),
             (DatabaseRestart, 2),
             (Cut, 4),
@@ -232,6 +119,8 @@ impl Plan {
             (BrokerKill, 6),
             (BrokerWipe, 2),
             (MemoryAlarm, 1),
+            (AckTimeout, 2),
+            (DiskFull, 2),
             (DatabaseKill, 6),
             (DatabaseRestart, 1),
             (DatabaseOutage, 1),
@@ -266,6 +155,8 @@ impl Plan {
             (BrokerKill, 30),
             (BrokerWipe, 10),
             (MemoryAlarm, 3),
+            (AckTimeout, 6),
+            (DiskFull, 5),
             (DatabaseKill, 20),
             (DatabaseRestart, 3),
             (DatabaseOutage, 1),
@@ -288,6 +179,8 @@ impl Plan {
             (ApiKill, 8),
             (ApiRoll, 4),
             (LeaderKill, 20),
+            (AckTimeout, 2),
+            (DiskFull, 2),
             (DatabaseKill, 10),
             (Cut, 25),
             (HalfOpen, 2),
@@ -336,7 +229,7 @@ impl Plan {
     /// The faults of each lane, in the order of this seed.
     pub fn lanes(&self) -> Vec<Vec<Fault>> {
         let mut chance = Chance::of(self.seed);
-        let mut lanes = vec![vec![]; LANES];
+        let mut lanes = vec![vec![]; Fault::LANES];
         for (fault, count) in &self.faults {
             lanes[if self.one_by_one { 0 } else { fault.lane() }].extend(std::iter::repeat_n(*fault, *count));
         }

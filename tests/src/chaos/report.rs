@@ -4,7 +4,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::plan::{Fault, Plan};
+use super::fault::Fault;
+use super::plan::Plan;
 use super::tally::{Entry, p50_and_max};
 use super::truth::Truth;
 use super::world::World;
@@ -66,8 +67,16 @@ impl Report {
         let truth = &self.truth;
         writeln!(
             out,
-            "\njobs {}, lost {}, doubled effects {}; effects {}, stale attempts refused {}, attempts lost with their worker {}, submits repeated {}",
-            self.jobs, truth.lost, truth.doubled, truth.effects, truth.stale, truth.lost_attempts, self.repeats
+            "\njobs {}, lost {}, doubled effects {}; effects {}, stale attempts refused {}, attempts lost with their worker {}, submits repeated {}, events heard {} ({} of them again)",
+            self.jobs,
+            truth.lost,
+            truth.doubled,
+            truth.effects,
+            truth.stale,
+            truth.lost_attempts,
+            self.repeats,
+            truth.heard,
+            truth.repeated
         )?;
         for violation in &truth.violations {
             writeln!(out, "VIOLATION: {violation}")?;

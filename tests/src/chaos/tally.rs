@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::plan::Fault;
+use super::fault::Fault;
 
 /// Counts and times, by fault.
 #[derive(Debug, Default)]

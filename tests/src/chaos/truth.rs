@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::deed::Deed;
-use super::plan::Fault;
+use super::fault::Fault;
 use super::say;
 use super::world::World;
 use crate::process::Ending;
@@ -34,6 +34,10 @@ pub struct Truth {
     pub stale: usize,
     /// Attempts that were lost with their worker.
     pub lost_attempts: usize,
+    /// Events heard by a subscriber.
+    pub heard: usize,
+    /// Events heard again, all in the same words.
+    pub repeated: usize,
     /// Everything that must not be, in words.
     pub violations: Vec<String>,
 }
@@ -51,6 +55,8 @@ impl Truth {
         truth.ask_the_ledger(world).await?;
         let artifacts = truth.ask_the_artifacts(world).await;
         truth.must("the artifacts", artifacts);
+        let events = truth.ask_the_ears(world).await;
+        truth.must("the events", events);
         truth.ask_the_audit(world).await;
         truth.ask_the_queues(world).await;
         let processes = truth.ask_the_processes(world).await;
@@ -114,6 +120,23 @@ impl Truth {
             let answer = world.crew.door(0).get(&format!("/v1/jobs/{job}/artifacts/{}", Deed::FILE)).await?;
             if answer.status != 200 || answer.text != format!("{job} {attempt}") {
                 self.violations.push(format!("the artifact of {job}, attempt {attempt}, is {answer:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The history of every job that had more than one attempt, and of some of the others: no hole, and no event told in two ways.
+    async fn ask_the_ears(&mut self, world: &World) -> Result<()> {
+        self.violations.extend(world.ears.contradictions());
+        (self.heard, self.repeated) = world.ears.counts();
+        if self.heard == 0 {
+            self.violations.push("not one event was heard".to_owned());
+        }
+        let sql = "select id from jobs where state = 2 order by attempt desc, id limit 1000";
+        for row in world.eye.ask(sql, &[]).await? {
+            let job = id(&row, "id");
+            if let Err(error) = world.ears.compare(&world.crew.door(0), job).await {
+                self.violations.push(format!("the events of {job}: {error:#}"));
             }
         }
         Ok(())

@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::crew::{Crew, Site};
 use super::deed::SCHEMA;
+use super::ears::Ears;
 use super::eye::Eye;
+use super::fault::Fault;
 use super::history::History;
 use super::pass;
 use super::plan::Plan;
@@ -23,11 +25,14 @@ use crate::postgres::{self, Postgres};
 use crate::proxy::Proxy;
 use crate::rabbitmq::RabbitMq;
 use crate::scratch;
+use crate::small_disk::SmallDisk;
 use crate::until::poll;
 
 /// The queues of the jobs, and of what nobody can read.
 const QUEUES: [&str; 4] =
     ["longshore.jobs.chaos.deed", "longshore.jobs.chaos.deed:high", "longshore.jobs.chaos.deed:low", "longshore.dead"];
+/// Room for artifacts, where it is to run out.
+const DISK_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a node may take to be a member of its queues again.
 const MEMBERS: Duration = Duration::from_secs(120);
 /// How long a client waits for an answer before it asks again under the same key.
@@ -57,6 +62,10 @@ pub struct World {
     pub brokers: Vec<RabbitMq>,
     /// The database.
     pub database: Postgres,
+    /// Listens to all events.
+    pub ears: Ears,
+    /// Where artifacts lie, if it is planned to be filled.
+    pub(super) disk: Option<SmallDisk>,
     /// Measurements that go on while the next fault comes.
     pub(super) watches: Mutex<Vec<JoinHandle<Result<()>>>>,
     supervisor: JoinHandle<Result<()>>,
@@ -74,6 +83,9 @@ impl World {
         }
         let sql = Proxy::before(&database.url()).await?;
         let dir = scratch::dir("chaos")?;
+        let disk = (plan.planned(Fault::DiskFull) > 0)
+            .then(|| SmallDisk::mount(&dir.path().join("storage"), DISK_BYTES))
+            .transpose()?;
         let site = Site {
             database_url: sql.url().to_owned(),
             amqp_urls: amqp.iter().map(|proxy| proxy.url().to_owned()).collect(),
@@ -85,6 +97,7 @@ impl World {
         postgres::connect(&database.url()).await?.batch_execute(SCHEMA).await?;
         let crew = Arc::new(Crew::start(plan, &site).await?);
         let supervisor = tokio::spawn(Arc::clone(&crew).supervise());
+        let ears = Ears::at(&brokers[0].url());
         let eye = Eye::on(&database.url());
         let world = World {
             plan: plan.clone(),
@@ -97,6 +110,8 @@ impl World {
             sql,
             brokers,
             database,
+            ears,
+            disk,
             watches: Mutex::default(),
             supervisor,
             requests: AtomicUsize::new(0),
