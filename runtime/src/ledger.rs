@@ -4,7 +4,8 @@
 
 pub mod audit;
 pub mod batch;
-pub mod facts;
+pub mod evidence;
+mod facts;
 pub mod history;
 pub mod postgres;
 pub mod rows;

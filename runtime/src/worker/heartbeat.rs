@@ -41,6 +41,8 @@ pub(super) struct Pulse {
     pub(super) draining: CancellationToken,
     /// Cancelled by the thread when the lease is over.
     pub(super) lapsed: CancellationToken,
+    /// The most memory this process has had in use.
+    pub(super) peak_memory: fn() -> Option<u64>,
     /// Cancelled by the shift when it is over.
     pub(super) done: CancellationToken,
 }
@@ -58,6 +60,24 @@ pub enum Heart {
     /// Among the tasks, where time is simulated and a thread would not be part of the simulation.
     #[cfg(test)]
     Simulated,
+}
+
+impl Heart {
+    /// How it learns how much memory the process has had in use; simulated processes have none of their own.
+    pub(super) fn peak_memory(self) -> fn() -> Option<u64> {
+        match self {
+            Self::OwnThread => peak_memory,
+            #[cfg(test)]
+            Self::Simulated => || None,
+        }
+    }
+}
+
+/// The kernel's own account, `VmHWM` of proc(5); none where there is no such file.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.parse::<u64>().ok()? * 1024)
 }
 
 /// A heart that beats until its pulse is done.
@@ -141,6 +161,7 @@ impl Pulse {
             busy: self.slots.busy(),
             announced_to: self.watermark.announced_to(),
             draining: self.draining.is_cancelled(),
+            peak_memory: (self.peak_memory)(),
         };
         let Some(answer) = self.ledger.beat(&beat, self.lease).await? else { return Ok(false) };
         self.watermark.hear(answer.now);

@@ -131,6 +131,7 @@ impl Shift {
             lost_reply: Arc::clone(&self.lost_reply),
             draining: self.draining.clone(),
             lapsed: self.lapsed.clone(),
+            peak_memory: setup.heart.peak_memory(),
             done: done.clone(),
         }
     }

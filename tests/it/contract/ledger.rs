@@ -163,6 +163,7 @@ stories! {
         a_lost_job_is_ready_again_and_charged_nothing
         a_lost_job_whose_cancel_was_accepted_is_canceled
         a_job_that_kills_three_workers_alone_is_poison
+        a_loss_tells_what_its_worker_had_told
         a_job_lost_in_company_is_never_poison
         any_end_but_a_loss_clears_the_account_of_crashes
         what_was_settled_after_the_watermark_is_announced_again

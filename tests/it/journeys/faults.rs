@@ -58,6 +58,8 @@ async fn a_job_that_crashes_every_worker_is_poison_and_its_neighbour_is_innocent
         }
     };
     assert_eq!(job["error"]["code"], "poison", "{job}");
+    let message = job["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("; it ran on "), "the dead letter names the last worker: {job}");
     let attempts = job["attempts"].as_array().map_or(0, Vec::len);
     assert!((3..=6).contains(&attempts), "{job}");
     let job = stage.settled(&innocent).await?;

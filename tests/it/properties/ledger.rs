@@ -185,7 +185,13 @@ impl<'a> Pair<'a> {
 
     async fn beat(&mut self, worker: usize, to: Lease) -> Result<(), TestCaseError> {
         let lease = if to == Lease::Live { LONG } else { Duration::ZERO };
-        let beat = Beat { worker: self.workers[worker], busy: 0, announced_to: Timestamp::UNIX_EPOCH, draining: false };
+        let beat = Beat {
+            worker: self.workers[worker],
+            busy: 0,
+            announced_to: Timestamp::UNIX_EPOCH,
+            draining: false,
+            peak_memory: None,
+        };
         let heard = self.ledger.beat(&beat, lease).await.unwrap();
         if self.model.workers[worker] == Lease::Gone {
             prop_assert!(heard.is_none());

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use longshore_sdk::{ErrorReport, JobId};
+use longshore_sdk::JobId;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::read::{self, int, long_ms, text};
-use crate::ledger::{Answer, Beat, BeatAnswer, Fence, Rescued, Whose, WorkerCard, WorkerRow};
+use super::read::{self, int, long_ms};
+use crate::ledger::{Answer, Beat, BeatAnswer, Fence, Rescued, Whose, WorkerCard, WorkerRow, evidence};
 
 impl Postgres {
     pub(super) async fn enter_worker(&self, card: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
@@ -23,11 +23,13 @@ impl Postgres {
     }
 
     pub(super) async fn renew(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
-        let sql = "update workers set lease_until = now() + $2 * interval '1 ms', busy = $3, draining = $4, announced_to = $5 \
+        let sql = "update workers set lease_until = now() + $2 * interval '1 ms', busy = $3, draining = $4, announced_to = $5, \
+             peak_memory = $6 \
              where id = $1 returning now() as now, \
              array(select j.id from jobs j where j.cancel_requested and j.worker = $1 and j.state = 1) as cancels";
+        let peak = beat.peak_memory.and_then(|bytes| i64::try_from(bytes).ok());
         let params: super::Params<'_> =
-            &[&beat.worker, &ms(lease), &int(beat.busy), &beat.draining, &beat.announced_to];
+            &[&beat.worker, &ms(lease), &int(beat.busy), &beat.draining, &beat.announced_to, &peak];
         let row = self.one(sql, params).await?;
         Ok(row.map(|row| BeatAnswer {
             now: row.get("now"),
@@ -66,11 +68,11 @@ impl Postgres {
         loop {
             let transaction = client.transaction().await?;
             // Another rescuer's workers are skipped; a heartbeat that comes now waits, and finds its row gone.
-            let sql =
-                "select id, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
+            let sql = "select id, host, peak_memory, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
             let Some(dead) = transaction.query_opt(sql, &[&everyones]).await? else { return Ok(rescued) };
             let (worker, announced_to): (Uuid, Timestamp) = (dead.get("id"), dead.get("announced_to"));
-            rescued.extend(lose(&transaction, crash_limit, "j.worker = $3", &[&worker]).await?);
+            let known = evidence::of_worker(dead.get("host"), dead.get("peak_memory"));
+            rescued.extend(lose(&transaction, crash_limit, &known, "j.worker = $4", &[&worker]).await?);
             transaction
                 .execute(
                     "update jobs j set unannounced = true from attempts a \
@@ -87,7 +89,8 @@ impl Postgres {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         let rescued =
-            lose(&transaction, crash_limit, "not exists (select from workers w where w.id = j.worker)", &[]).await?;
+            lose(&transaction, crash_limit, "", "not exists (select from workers w where w.id = j.worker)", &[])
+                .await?;
         transaction.commit().await?;
         Ok(rescued)
     }
@@ -106,45 +109,43 @@ impl Postgres {
 }
 
 /// Running jobs `whose` worker is gone become lost attempts: pending again and uncharged, canceled if a cancel was accepted,
-/// or failed as poison when they crashed their worker too often while nothing else ran there.
+/// or failed as poison when they crashed their worker too often while nothing else ran there. `known` is the evidence of the worker.
 async fn lose(
     transaction: &Transaction<'_>,
     crash_limit: u32,
+    known: &str,
     whose: &str,
     params: super::Params<'_>,
 ) -> Answer<Vec<Rescued>> {
     let sql = format!(
-        "with moved as (update jobs j set \
+        "with lost as (select j.id, j.version, j.worker, {SHOWN} as shown from jobs j where j.state = 1 and {whose}), \
+         moved as (update jobs j set \
             crashes = j.crashes + 1, crashed_alone = j.crashed_alone + j.alone::int, version = j.version + 1, changed_at = now(), \
             state = case when j.cancel_requested then 4 when j.crashed_alone + j.alone::int >= $1 then 3 else 0 end, \
-            error = case when j.cancel_requested then j.error when j.crashed_alone + j.alone::int >= $1 then $2::text::json \
-                else j.error end, \
+            error = case when j.cancel_requested then j.error when j.crashed_alone + j.alone::int >= $1 \
+                then json_build_object('code', 'poison', 'message', $2::text || old.shown) else j.error end, \
             due_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then null else now() end, \
             finished_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then now() end, \
             queued_at = null, progress = null, cancel_requested = false, unannounced = true, worker = null \
-            from jobs old where old.id = j.id and j.state = 1 and {whose} \
-            returning j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.correlation_id), \
+            from lost old where old.id = j.id and j.state = 1 and j.version = old.version \
+            returning old.shown, j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.correlation_id), \
          history as (insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
-            select id, attempt, worker, 'lost', case when state = 3 then $2::text::json else '{LOST}'::json end, \
+            select id, attempt, worker, 'lost', json_build_object('code', case when state = 3 then 'poison' else 'worker_lost' end, \
+                    'message', case when state = 3 then $2::text else $3::text end || shown), \
                 started_at, started_version, version, state from moved on conflict do nothing) \
          select id, kind, attempt, state, worker, correlation_id from moved"
     );
-    let poison = text(&poison_report());
+    let (poison, lost) = (format!("{}{known}", evidence::POISON), format!("{}{known}", evidence::LOST));
     let (limit, mut all): (i32, Vec<&(dyn super::ToSql + Sync)>) = (int(crash_limit), vec![]);
-    all.extend([&limit as &(dyn super::ToSql + Sync), &poison]);
+    all.extend([&limit as &(dyn super::ToSql + Sync), &poison, &lost]);
     all.extend(params);
     let rows = transaction.query(&sql, &all).await?;
     Ok(rows.iter().map(rescued).collect())
 }
 
-const LOST: &str = r#"{"code":"worker_lost","message":"the worker lost its lease while it ran this attempt"}"#;
-
-fn poison_report() -> ErrorReport {
-    ErrorReport::new(
-        "poison",
-        "every worker that ran this job alone was lost; look at the last attempts' workers, mend the executor or the input, and replay",
-    )
-}
+/// [`evidence::of_progress`] in SQL.
+const SHOWN: &str =
+    "coalesce('; the attempt had shown ' || floor(100 * (j.progress->>'fraction')::float8) || ' %', '')";
 
 fn rescued(row: &Row) -> Rescued {
     let worker = row.get::<_, Option<Uuid>>("worker").unwrap_or_default();

@@ -5,11 +5,12 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
     include_str!("../../../migrations/postgres/0004_history.sql"),
+    include_str!("../../../migrations/postgres/0005_evidence.sql"),
 ];
 
 /// The version of the schema that this program works with.

@@ -31,6 +31,8 @@ pub struct Beat {
     pub announced_to: Timestamp,
     /// It takes no more jobs.
     pub draining: bool,
+    /// The most memory its process has had in use, in bytes; evidence, should it be lost.
+    pub peak_memory: Option<u64>,
 }
 
 /// What a heartbeat hears.

@@ -188,10 +188,12 @@ pub(super) struct Head {
     pub(super) started_version: Option<i64>,
     pub(super) error: Option<ErrorReport>,
     pub(super) correlation_id: Option<String>,
+    /// How far it last said that it was.
+    pub(super) shown: Option<f64>,
 }
 
 const HEAD: &str = "seq, id, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
-     cancel_requested, due_at, started_at, started_version, error, correlation_id";
+     cancel_requested, due_at, started_at, started_version, error, correlation_id, json_extract(progress, '$.fraction')";
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     let mut row = Columns::of(row);
@@ -213,6 +215,7 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
         started_version: row.take()?,
         error: row.json()?,
         correlation_id: row.take()?,
+        shown: row.take()?,
     })
 }
 

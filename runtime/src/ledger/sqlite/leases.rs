@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use longshore_sdk::JobId;
-use rusqlite::{Connection, OptionalExtension as _, Params};
+use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
 use super::columns::{self, Columns, Head, Id, Json, later, micros, moment};
 use super::leaving::{handed_back, leave, loss, lost};
-use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow};
+use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow, evidence};
 
 pub(super) fn enlist(db: &Connection, now: i64, card: &WorkerCard, lease: Duration) -> Answer<jiff::Timestamp> {
     db.prepare_cached(
@@ -21,11 +21,12 @@ pub(super) fn enlist(db: &Connection, now: i64, card: &WorkerCard, lease: Durati
 }
 
 pub(super) fn beat(db: &Connection, now: i64, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+    let peak = beat.peak_memory.and_then(|bytes| i64::try_from(bytes).ok());
     let renewed = db
         .prepare_cached(
-            "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5 where id = ?1",
+            "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5, peak_memory = ?6 where id = ?1",
         )?
-        .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, micros(beat.announced_to)))?;
+        .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, micros(beat.announced_to), peak))?;
     if renewed == 0 {
         return Ok(None);
     }
@@ -61,10 +62,15 @@ pub(super) fn retire(db: &Connection, worker: Uuid) -> Answer<()> {
 /// Takes the lease of one worker: first its running jobs, **then** the mark on every attempt that it ended and may not
 /// have announced, then its row. In this order nothing is missed that it recorded before. `None` when no lease is left to take.
 pub(super) fn rescue_next(db: &Connection, now: i64, crash_limit: u32, whose: Whose) -> Answer<Option<Vec<Rescued>>> {
-    let mut dead = db.prepare_cached("select id, announced_to from workers where ?1 or lease_until <= ?2 limit 1")?;
-    let dead = dead.query_row((whose == Whose::Everyones, now), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
-    let Some((Id(worker), announced_to)) = dead.optional()? else { return Ok(None) };
-    let rescued = lose(db, now, crash_limit, "where state = 1 and worker = ?1", [Id(worker)])?;
+    let sql = "select id, announced_to, host, peak_memory from workers where ?1 or lease_until <= ?2 limit 1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let known = evidence::of_worker(&row.get::<_, String>(2)?, row.get(3)?);
+        Ok((row.get(0)?, row.get::<_, i64>(1)?, known))
+    };
+    let dead = db.prepare_cached(sql)?.query_row((whose == Whose::Everyones, now), read).optional()?;
+    let Some((Id(worker), announced_to, known)) = dead else { return Ok(None) };
+    let running = columns::heads(db, "where state = 1 and worker = ?1", [Id(worker)])?;
+    let rescued = lose(db, now, crash_limit, &known, running)?;
     for unannounced in [SETTLED_SINCE, LEFT_SINCE] {
         db.prepare_cached(unannounced)?.execute((Id(worker), announced_to))?;
     }
@@ -80,18 +86,20 @@ const LEFT_SINCE: &str = "update jobs set unannounced = 1 where seq in (select s
      and exists (select 1 from attempts a where a.seq = jobs.seq and a.worker = ?1 and a.finished_at >= ?2)";
 
 pub(super) fn rescue_orphans(db: &Connection, now: i64, crash_limit: u32) -> Answer<Vec<Rescued>> {
-    lose(db, now, crash_limit, "where state = 1 and worker not in (select id from workers)", [])
+    let orphans = columns::heads(db, "where state = 1 and worker not in (select id from workers)", [])?;
+    lose(db, now, crash_limit, "", orphans)
 }
 
-fn lose(db: &Connection, now: i64, crash_limit: u32, which: &str, params: impl Params) -> Answer<Vec<Rescued>> {
-    let running = columns::heads(db, which, params)?;
-    running.into_iter().map(|head| lose_one(db, now, crash_limit, head)).collect()
+/// `known` is the evidence of their worker.
+fn lose(db: &Connection, now: i64, crash_limit: u32, known: &str, running: Vec<Head>) -> Answer<Vec<Rescued>> {
+    running.into_iter().map(|head| lose_one(db, now, crash_limit, known, head)).collect()
 }
 
-fn lose_one(db: &Connection, now: i64, crash_limit: u32, head: Head) -> Answer<Rescued> {
-    let leaving = lost(&head, crash_limit, now);
+fn lose_one(db: &Connection, now: i64, crash_limit: u32, known: &str, head: Head) -> Answer<Rescued> {
+    let known = format!("{known}{}", evidence::of_progress(head.shown));
+    let leaving = lost(&head, crash_limit, &known, now);
     let fence = fence(&head, head.worker.unwrap_or_default());
-    let error = loss(&leaving);
+    let error = loss(&leaving, &known);
     let event = leave(db, head, leaving, Ended::Lost, Some(&error), now)?;
     Ok(Rescued { fence, kind: event.kind, state: event.state, correlation_id: event.correlation_id })
 }

@@ -10,7 +10,7 @@ use super::columns::{Head, Id, Json, later, moment};
 use crate::job::state::State;
 use crate::job::verdict::is_poison;
 use crate::ledger::history::ending;
-use crate::ledger::{Answer, Ended, Event, Settle};
+use crate::ledger::{Answer, Ended, Event, Settle, evidence};
 
 /// Where a running job goes, and what its row holds then.
 #[derive(Debug)]
@@ -85,33 +85,24 @@ pub(super) fn handed_back(head: &Head, now: i64) -> Leaving {
 }
 
 /// Its worker is gone. Nothing is charged: whose fault it was shows only when it is lost while it runs alone.
-pub(super) fn lost(head: &Head, crash_limit: u32, now: i64) -> Leaving {
+pub(super) fn lost(head: &Head, crash_limit: u32, known: &str, now: i64) -> Leaving {
     let crashed_alone = head.crashed_alone + u32::from(head.alone);
     let leaving = if is_poison(crashed_alone, crash_limit) && !head.cancel_requested {
-        Leaving { error: Some(poison(crashed_alone)), ..Leaving::to(State::Failed, head) }
+        Leaving { error: Some(poison(known)), ..Leaving::to(State::Failed, head) }
     } else {
         Leaving::again(head, now)
     };
     Leaving { crashes: head.crashes + 1, crashed_alone, unannounced: true, ..leaving }
 }
 
-fn poison(crashed_alone: u32) -> ErrorReport {
-    let message = format!(
-        "{crashed_alone} workers were lost while they ran nothing but this job; \
-         mend its executor or its input, then replay it"
-    );
-    ErrorReport::new("poison", message)
-}
-
-/// What the history says of an attempt that went with its worker.
-fn worker_lost() -> ErrorReport {
-    ErrorReport::new("worker_lost", "the worker's lease ran out while it ran this attempt")
+fn poison(known: &str) -> ErrorReport {
+    ErrorReport::new("poison", format!("{}{known}", evidence::POISON))
 }
 
 /// What is told of a lost attempt: that it was lost, or that it was the one too many.
-pub(super) fn loss(leaving: &Leaving) -> ErrorReport {
+pub(super) fn loss(leaving: &Leaving, known: &str) -> ErrorReport {
     let poison = leaving.error.clone().filter(|_| leaving.to == State::Failed);
-    poison.unwrap_or_else(worker_lost)
+    poison.unwrap_or_else(|| ErrorReport::new("worker_lost", format!("{}{known}", evidence::LOST)))
 }
 
 /// Carries it out. The mark of an earlier, unannounced transition stays: clearing it is the relay's.
@@ -215,6 +206,7 @@ mod tests {
             started_version: Some(2),
             error: None,
             correlation_id: None,
+            shown: None,
         }
     }
 
@@ -243,15 +235,15 @@ mod tests {
     fn after_an_accepted_cancel_nothing_leads_back_to_pending() {
         let head = running(2, true, true);
         let mut ways: Vec<_> = every_end().iter().map(|settle| recorded(&head, settle, 10)).collect();
-        ways.extend([handed_back(&head, 10), lost(&head, 3, 10)]);
+        ways.extend([handed_back(&head, 10), lost(&head, 3, "", 10)]);
         assert!(ways.iter().all(|leaving| leaving.to != State::Pending), "{ways:?}");
     }
 
     #[test]
     fn only_a_crash_alone_brings_a_job_nearer_to_poison() {
-        let neighbour = lost(&running(2, false, false), 3, 10);
+        let neighbour = lost(&running(2, false, false), 3, "", 10);
         assert_eq!((neighbour.to, neighbour.crashes, neighbour.crashed_alone), (State::Pending, 3, 2));
-        let culprit = lost(&running(2, true, false), 3, 10);
+        let culprit = lost(&running(2, true, false), 3, "", 10);
         assert_eq!((culprit.to, culprit.crashes, culprit.crashed_alone), (State::Failed, 3, 3));
     }
 }

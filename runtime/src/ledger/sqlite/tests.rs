@@ -143,7 +143,8 @@ async fn a_heartbeat_from_another_thread_is_served_while_others_write() {
     let (heart, id) = (Arc::clone(&ledger), worker.id);
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let beat = || Beat { worker: id, busy: 1, announced_to: Timestamp::UNIX_EPOCH, draining: false };
+        let beat =
+            || Beat { worker: id, busy: 1, announced_to: Timestamp::UNIX_EPOCH, draining: false, peak_memory: None };
         let began = Instant::now();
         for _ in 0..20 {
             assert!(runtime.block_on(heart.beat(&beat(), LEASE)).unwrap().is_some());

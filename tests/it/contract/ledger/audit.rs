@@ -45,8 +45,9 @@ pub(super) async fn jobs_that_went_every_way_break_no_rule(ledger: Arc<dyn Ledge
 }
 
 pub(super) async fn a_running_job_whose_lease_ran_out_is_found_until_it_is_rescued(ledger: Arc<dyn Ledger>) {
-    let (doomed, well) = (worker(&*ledger, SHORT).await, worker(&*ledger, LONG).await);
+    let (doomed, well) = (worker(&*ledger, LONG).await, worker(&*ledger, LONG).await);
     let (lost, _) = (running(&*ledger, doomed).await, running(&*ledger, well).await);
+    beat(&*ledger, doomed, SHORT).await;
     lease_over(&*ledger, doomed).await;
     assert_eq!(found(&audit(&*ledger, PATIENT).await), []);
     assert_eq!(found(&audit(&*ledger, IMPATIENT).await), [(Check::Lease, lost.job)]);

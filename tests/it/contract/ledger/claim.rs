@@ -72,10 +72,11 @@ pub(super) async fn a_job_claimed_twice_in_one_round_runs_once(ledger: Arc<dyn L
 }
 
 pub(super) async fn a_running_job_is_busy_for_everyone_even_past_its_lease(ledger: Arc<dyn Ledger>) {
-    let (holder, other) = (worker(&*ledger, SHORT).await, worker(&*ledger, LONG).await);
+    let (holder, other) = (worker(&*ledger, LONG).await, worker(&*ledger, LONG).await);
     let job = running(&*ledger, holder).await.job;
     assert!(matches!(claim(&*ledger, other, job).await, Claimed::Busy));
     assert!(matches!(claim(&*ledger, holder, job).await, Claimed::Busy), "a claim whose reply was lost");
+    beat(&*ledger, holder, SHORT).await;
     lease_over(&*ledger, holder).await;
     assert!(matches!(claim(&*ledger, other, job).await, Claimed::Busy), "the rescuer will see to it");
     assert!(matches!(claim(&*ledger, holder, job).await, Claimed::Busy));

@@ -18,7 +18,7 @@ pub(super) async fn a_worker_is_known_by_its_card_and_its_last_heartbeat(ledger:
     assert_eq!((row.started_at, row.lease_until), (entered, entered + LONG));
     // A repeat after a lost reply is no second worker.
     ledger.enlist(&card, LONG).await.unwrap();
-    let beat = Beat { worker: card.id, busy: 3, announced_to: entered, draining: true };
+    let beat = Beat { worker: card.id, busy: 3, announced_to: entered, draining: true, peak_memory: None };
     let heard = ledger.beat(&beat, LONG * 2).await.unwrap().unwrap();
     assert!(heard.now >= entered && heard.cancels.is_empty());
     let rows = ledger.workers().await.unwrap();
@@ -47,8 +47,9 @@ pub(super) async fn a_worker_whose_row_is_gone_hears_so(ledger: Arc<dyn Ledger>)
 }
 
 pub(super) async fn a_lease_that_ran_out_is_revived_if_nobody_took_it(ledger: Arc<dyn Ledger>) {
-    let worker = worker(&*ledger, SHORT).await;
+    let worker = worker(&*ledger, LONG).await;
     let fence = running(&*ledger, worker).await;
+    beat(&*ledger, worker, SHORT).await;
     lease_over(&*ledger, worker).await;
     assert_eq!(beat(&*ledger, worker, LONG).await, Some(vec![]));
     assert!(ledger.rescue(CRASH_LIMIT, Whose::Expired).await.unwrap().is_empty());

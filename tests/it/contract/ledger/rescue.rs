@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{Beat, Claimed, Ended, Fence, Ledger, Recorded, Rescued, Whose};
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, Progress};
 use uuid::Uuid;
 
 use super::steps::*;
@@ -107,6 +107,35 @@ pub(super) async fn a_job_that_kills_three_workers_alone_is_poison(ledger: Arc<d
     assert_eq!(crash(&*ledger, job, true).await, State::Pending);
 }
 
+pub(super) async fn a_loss_tells_what_its_worker_had_told(ledger: Arc<dyn Ledger>) {
+    let job = queued(&*ledger).await;
+    let why = async || ledger.attempts(job).await.unwrap().pop().unwrap().error.expect("the history says why");
+    crash(&*ledger, job, true).await;
+    assert!(why().await.message.ends_with("; it ran on quay-1"), "{:?}", why().await);
+    for _ in 0..2 {
+        let doomed = worker(&*ledger, LONG).await;
+        let fence = granted(claim_as(&*ledger, doomed, job, true).await).fence;
+        ledger.save_progress(doomed, &[(fence, report_of(Progress::of(429, 1000, "rows")))]).await.unwrap();
+        let beat = Beat {
+            worker: doomed,
+            busy: 1,
+            announced_to: ledger.now().await.unwrap(),
+            draining: false,
+            peak_memory: Some(600 << 20),
+        };
+        ledger.beat(&beat, LONG).await.unwrap();
+        rescue(&*ledger, Whose::Everyones).await;
+        let told = "; it ran on quay-1 and had used up to 600 MiB of memory; the attempt had shown 42 %";
+        assert!(why().await.message.ends_with(told), "{:?}", why().await);
+    }
+    let row = look(&*ledger, job).await;
+    assert_eq!(
+        (row.state, row.error),
+        (State::Failed, Some(why().await)),
+        "the dead letter has the last one's evidence"
+    );
+}
+
 pub(super) async fn a_job_lost_in_company_is_never_poison(ledger: Arc<dyn Ledger>) {
     let job = queued(&*ledger).await;
     // It may crash in company twice; from then on the ledger lets it run only alone. Two of those are not three.
@@ -149,7 +178,7 @@ pub(super) async fn what_was_settled_after_the_watermark_is_announced_again(ledg
     };
     ends(dead).await;
     let announced_to = ledger.now().await.unwrap();
-    let beat = Beat { worker: dead, busy: 0, announced_to, draining: false };
+    let beat = Beat { worker: dead, busy: 0, announced_to, draining: false, peak_memory: None };
     assert!(ledger.beat(&beat, SHORT).await.unwrap().is_some());
     let (mut after, _foreign) = (ends(dead).await, ends(live).await);
     assert!(to_announce(&*ledger).await.is_empty(), "its deliveries announce them while it lives");
@@ -161,7 +190,8 @@ pub(super) async fn what_was_settled_after_the_watermark_is_announced_again(ledg
     assert_eq!(announced, after);
     // Without any heartbeat the watermark is the worker's start.
     announce_all(&*ledger).await;
-    let young = worker(&*ledger, SHORT).await;
+    // It has time to claim and record, on a busy machine too.
+    let young = worker(&*ledger, SHORT * 20).await;
     let settled = self::dead(&*ledger, young).await;
     lease_over(&*ledger, young).await;
     rescue(&*ledger, Whose::Expired).await;
@@ -187,11 +217,12 @@ pub(super) async fn an_attempt_that_was_lost_records_nothing(ledger: Arc<dyn Led
 }
 
 pub(super) async fn a_running_job_without_a_worker_is_found_by_the_long_scan_alone(ledger: Arc<dyn Ledger>) {
-    let (gone, live) = (worker(&*ledger, LONG).await, worker(&*ledger, SHORT).await);
+    let (gone, live) = (worker(&*ledger, LONG).await, worker(&*ledger, LONG).await);
     let (orphan, kept) = (running(&*ledger, gone).await, running(&*ledger, live).await);
     let canceled = running(&*ledger, gone).await;
     ledger.cancel(canceled.job).await.unwrap();
     ledger.retire(gone).await.unwrap();
+    beat(&*ledger, live, SHORT).await;
     lease_over(&*ledger, live).await;
     let rescued = ledger.rescue_orphans(CRASH_LIMIT).await.unwrap();
     assert_eq!(fences(&rescued), [orphan, canceled], "a lease that ran out is still a row");

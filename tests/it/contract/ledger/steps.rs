@@ -161,7 +161,7 @@ pub(super) async fn crash(ledger: &dyn Ledger, job: JobId, alone: bool) -> State
 
 pub(super) async fn beat(ledger: &dyn Ledger, worker: Uuid, lease: Duration) -> Option<Vec<JobId>> {
     let announced_to = ledger.now().await.unwrap();
-    let beat = Beat { worker, busy: 0, announced_to, draining: false };
+    let beat = Beat { worker, busy: 0, announced_to, draining: false, peak_memory: None };
     ledger.beat(&beat, lease).await.unwrap().map(|answer| answer.cancels)
 }
 
