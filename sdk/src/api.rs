@@ -204,7 +204,7 @@ pub struct JobView {
     pub finished_at: Option<Timestamp>,
     /// Where to go on from here.
     pub urls: Urls,
-    /// Rises with every change: the entity tag, and the sequence number of the change's event.
+    /// Rises by one with every transition: the sequence number of its event. The entity tag has it, too.
     pub version: u64,
 }
 

@@ -133,16 +133,15 @@ pub(super) async fn whole(api: &Api, status: StatusCode, job: &Job) -> Answer<Re
     Ok(answer)
 }
 
-/// The version, and with it the progress of a running attempt: that moves without a new version.
+/// The version, and with it what moves without a new one while an attempt runs: its progress, and the wish to cancel it.
 fn tag(job: &Job) -> String {
-    match job.progress.as_ref().filter(|_| job.state == JobState::Running) {
-        None => format!("\"{}\"", job.version),
-        Some(progress) => {
-            let mut hash = DefaultHasher::new();
-            (progress.fraction.map(f64::to_bits), &progress.message).hash(&mut hash);
-            format!("\"{}.{:016x}\"", job.version, hash.finish())
-        }
+    if job.state != JobState::Running {
+        return format!("\"{}\"", job.version);
     }
+    let mut hash = DefaultHasher::new();
+    let progress = job.progress.as_ref().map(|progress| (progress.fraction.map(f64::to_bits), &progress.message));
+    (job.cancel_requested, progress).hash(&mut hash);
+    format!("\"{}.{:016x}\"", job.version, hash.finish())
 }
 
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
@@ -215,6 +214,8 @@ mod tests {
         late.progress = Some(Progress::from(0.75));
         assert_ne!(tag(&early), tag(&late));
         assert_eq!(tag(&early), tag(&early.clone()));
+        let unwanted = Job { cancel_requested: !early.cancel_requested, ..early.clone() };
+        assert_ne!(tag(&early), tag(&unwanted));
     }
 
     #[test]

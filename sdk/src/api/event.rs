@@ -70,7 +70,7 @@ impl EventWord {
 pub struct EventId {
     /// The job.
     pub job: JobId,
-    /// The transition. It rises, but not by one each time.
+    /// The transition: 1, 2, 3, ... without a hole.
     pub sequence: i64,
     /// Which progress under the transition; 0 for the transition itself.
     pub progress: u32,
@@ -135,7 +135,7 @@ pub struct EventData {
     pub event: EventWord,
     /// Where the job stood after it.
     pub state: JobState,
-    /// Rises with every transition of this job, not by one each time; a progress has that of the transition before it.
+    /// Rises by one with every transition of this job, so that a hole shows; a progress has that of the transition before it.
     pub sequence: i64,
     /// The attempt; 0 before the first.
     pub attempt: u32,

@@ -101,7 +101,7 @@ stories! {
         a_job_claimed_twice_in_one_round_runs_once
         a_running_job_is_busy_for_everyone_even_past_its_lease
         a_settled_job_repeats_its_event
-        a_claim_that_comes_too_early_gives_the_job_to_the_relay
+        a_claim_that_comes_too_early_changes_nothing
         without_a_live_lease_nothing_is_claimed
         a_job_that_crashed_twice_runs_only_alone
         a_job_whose_wait_is_over_can_be_claimed

@@ -152,10 +152,7 @@ impl Model {
         match row.state {
             Completed | Failed | Canceled => return "settled",
             Running => return "busy",
-            Pending if row.road == Road::Scheduled => {
-                row.version += 1;
-                return "not due";
-            }
+            Pending if row.road == Road::Scheduled => return "not due",
             Pending if !live => return "no lease",
             Pending if row.crashes >= ALONE_AFTER && !alone => return "suspect",
             Pending => {}
@@ -197,7 +194,6 @@ impl Model {
                 "canceled"
             }
             Running => {
-                row.version += i64::from(!row.cancel_requested);
                 row.cancel_requested = true;
                 "requested"
             }

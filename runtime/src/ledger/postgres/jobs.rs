@@ -74,7 +74,7 @@ impl Postgres {
     pub(super) async fn cancel_job(&self, job: JobId) -> Answer<Canceling> {
         // One statement, so that the state it decides by is the state it changes.
         let sql = format!(
-            "update jobs set version = version + 1, changed_at = now(), \
+            "update jobs set version = version + (state = 0)::int, changed_at = case when state = 0 then now() else changed_at end, \
                 state = case when state = 0 then 4 else state end, \
                 cancel_requested = state = 1, unannounced = unannounced or state = 0, \
                 due_at = null, queued_at = null, checkpoint = case when state = 1 then checkpoint end, \

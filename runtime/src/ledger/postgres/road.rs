@@ -47,7 +47,7 @@ impl Postgres {
     pub(super) async fn write_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
         let sql = "update jobs j set due_at = null, queued_at = now(), ready_at = coalesce(j.due_at, j.ready_at), \
              publishes = j.publishes + 1 \
-             from unnest($1::uuid[], $2::bigint[]) as t(id, version) where j.id = t.id and j.version = t.version and j.state = 0";
+             from unnest($1::uuid[], $2::bigint[]) as t(id, version) where j.id = t.id and j.version = t.version and j.state = 0 and (j.due_at is null or j.due_at <= now())";
         let (ids, versions) = split(jobs);
         self.query(sql, &[&ids, &versions]).await.map(drop)
     }

@@ -105,13 +105,9 @@ impl Postgres {
         Ok(answers.collect())
     }
 
-    /// Why claims came back empty. A job that is not due loses its place on the road, with a new version, so that a late mark
-    /// of a relay that picked it earlier misses, and the relay publishes it when its time comes.
+    /// Why claims came back empty. A job that is not due stays the relay's, which publishes it when its time comes.
     async fn why_not(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<JobId, Claimed>> {
-        let sql = "with parked as ( \
-                update jobs set queued_at = null, version = version + 1 \
-                where id = any($1) and state = 0 and due_at > now() returning id) \
-             select id, state, id in (select id from parked) as parked, \
+        let sql = "select id, state, coalesce(due_at > now(), false) as early, \
                 crashes >= $3 as suspect, exists (select from workers w where w.id = $2 and w.lease_until > now()) as leased \
              from jobs where id = any($1)";
         let rows = self.query(sql, &[&missing, &worker, &int(ALONE_AFTER)]).await?;
@@ -188,7 +184,7 @@ fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
 fn reason(row: &Row, told: Option<Vec<Event>>) -> Claimed {
     match read::state(row) {
         State::Running => Claimed::Busy,
-        State::Pending if row.get("parked") => Claimed::NotDue,
+        State::Pending if row.get("early") => Claimed::NotDue,
         State::Pending if !row.get::<_, bool>("leased") => Claimed::NoLease,
         State::Pending if row.get("suspect") => Claimed::Suspect,
         // It became ready, or our lease came back, between the two statements: let the delivery come again.

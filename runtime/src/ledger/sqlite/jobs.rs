@@ -65,11 +65,7 @@ pub(super) fn cancel(db: &Connection, now: i64, job: JobId) -> Answer<Canceling>
             present(db, job).map(Canceling::Canceled)
         }
         State::Running => {
-            db.prepare_cached(
-                "update jobs set cancel_requested = 1, version = version + 1, changed_at = ?2 \
-                 where seq = ?1 and not cancel_requested",
-            )?
-            .execute((head.seq, now))?;
+            db.prepare_cached("update jobs set cancel_requested = 1 where seq = ?1")?.execute([head.seq])?;
             present(db, job).map(Canceling::Requested)
         }
         State::Completed | State::Failed | State::Canceled => present(db, job).map(Canceling::Settled),

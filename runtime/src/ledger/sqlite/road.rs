@@ -37,7 +37,7 @@ pub(super) fn overdue(db: &Connection, now: i64, kind: &str, patience: Patience,
 pub(super) fn mark_queued(db: &Connection, now: i64, jobs: &[(JobId, i64)]) -> Answer<()> {
     let mut mark = db.prepare_cached(
         "update jobs set due_at = null, queued_at = ?3, ready_at = coalesce(due_at, ready_at), publishes = publishes + 1 \
-         where id = ?1 and version = ?2 and state = 0",
+         where id = ?1 and version = ?2 and state = 0 and (due_at is null or due_at <= ?3)",
     )?;
     for (job, version) in jobs {
         mark.execute((Id(job.0), version, now))?;

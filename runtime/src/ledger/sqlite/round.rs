@@ -52,7 +52,7 @@ fn claim(db: &Connection, now: i64, worker: Uuid, leased: bool, claim: Claim) ->
         Met::Free => Claimed::Run(Box::new(start(db, now, worker, claim.alone, &head)?)),
         Met::Settled => Claimed::Settled(history::of(db, claim.job)?.unwrap_or_default()),
         Met::Busy => Claimed::Busy,
-        Met::NotDue => park(db, &head)?,
+        Met::NotDue => Claimed::NotDue,
         Met::Suspect => Claimed::Suspect,
         Met::NoLease => Claimed::NoLease,
     })
@@ -90,13 +90,6 @@ fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
         })
     };
     Ok(db.prepare_cached(sql)?.query_row([head.seq], read)?)
-}
-
-/// It came too early. It loses its place on the road with a new version, so that the mark of a relay that picked it earlier
-/// misses, and the relay publishes it when its time comes.
-fn park(db: &Connection, head: &Head) -> Answer<Claimed> {
-    db.prepare_cached("update jobs set queued_at = null, version = version + 1 where seq = ?1")?.execute([head.seq])?;
-    Ok(Claimed::NotDue)
 }
 
 /// What a record finds.

@@ -117,7 +117,7 @@ pub(super) async fn a_hand_back_of_a_canceled_job_cancels_it(ledger: Arc<dyn Led
     ledger.cancel(fence.job).await.unwrap();
     ledger.hand_back(&[fence]).await.unwrap();
     let row = look(&*ledger, fence.job).await;
-    assert_eq!((row.state, row.version, row.cancel_requested), (State::Canceled, 4, false));
+    assert_eq!((row.state, row.version, row.cancel_requested), (State::Canceled, 3, false));
     assert!(row.finished_at.is_some() && row.due_at.is_none());
     assert_eq!(to_announce(&*ledger).await, [fence.job], "no delivery stands behind it");
     assert_eq!(history(&*ledger, fence.job).await, [(1, Ended::HandedBack)]);

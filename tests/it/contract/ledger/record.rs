@@ -68,9 +68,9 @@ pub(super) async fn an_attempt_that_obeyed_a_cancel_ends_the_job(ledger: Arc<dyn
     ledger.cancel(fence.job).await.unwrap();
     let event = done(&*ledger, fence, obeyed()).await;
     let row = look(&*ledger, fence.job).await;
-    assert_eq!((row.state, row.version, row.charged, row.cancel_requested), (State::Canceled, 4, 0, false));
+    assert_eq!((row.state, row.version, row.charged, row.cancel_requested), (State::Canceled, 3, 0, false));
     assert_eq!((row.finished_at, row.worker, row.due_at), (Some(event.at), Some(fence.worker), None));
-    assert_eq!((event.state, event.version), (State::Canceled, 4));
+    assert_eq!((event.state, event.version), (State::Canceled, 3));
     assert_eq!(history(&*ledger, fence.job).await, [(1, Ended::Canceled)]);
 }
 

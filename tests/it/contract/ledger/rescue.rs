@@ -66,7 +66,7 @@ pub(super) async fn a_lost_job_whose_cancel_was_accepted_is_canceled(ledger: Arc
     let rescued = rescue(&*ledger, Whose::Everyones).await;
     assert_eq!(rescued[0].state, State::Canceled);
     let row = look(&*ledger, fence.job).await;
-    assert_eq!((row.state, row.version, row.cancel_requested), (State::Canceled, 4, false));
+    assert_eq!((row.state, row.version, row.cancel_requested), (State::Canceled, 3, false));
     assert!(row.finished_at.is_some() && row.due_at.is_none());
     assert_eq!(to_announce(&*ledger).await, [fence.job]);
     let late = claim(&*ledger, worker(&*ledger, LONG).await, fence.job).await;
