@@ -20,7 +20,7 @@ test: ## Format, lints and every test, with real RabbitMQ and PostgreSQL started
 	cargo build --workspace --bins --tests
 	cargo test --workspace
 
-chaos: ## Everything goes wrong at once, for minutes (PLAN=short) or most of an hour (PLAN=full), and the table of what came of it
+chaos: ## Everything goes wrong at once, for minutes (PLAN=short) or half an hour (PLAN=full), and the table of what came of it
 	@.ci/install build test
 	cargo build --release -p longshore-tests --bins
 	$(TARGET)/release/chaos --seed $(or $(SEED),1) --plan $(or $(PLAN),full)

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod faults;
 pub mod history;
 pub mod load;
+pub mod mistake;
 pub mod plan;
 pub mod report;
 pub mod tally;

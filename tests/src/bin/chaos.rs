@@ -1,9 +1,10 @@
-//! `make chaos`: a storm over a system of its own, and the table of it. `--plan` says how large (short, short-cluster, medium, single, cluster, full), `--seed` which one; the
+//! `make chaos`: a storm over a system of its own, and the table of it. `--plan` says how large (short, short-cluster, calm, medium, single, cluster, full, mistakes), `--seed` which one; the
 //! same seed makes the same plan, though not the same interleaving.
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use longshore_tests::chaos::mistake::Mistake;
 use longshore_tests::chaos::plan::Plan;
 use longshore_tests::chaos::storm;
 
@@ -24,9 +25,21 @@ async fn run() -> Result<bool> {
     for plan in plans(std::env::args().skip(1))? {
         let report = storm(&plan).await?;
         println!("{report}");
-        good &= report.truth.violations.is_empty();
+        good &= match plan.mistake {
+            None => report.truth.violations.is_empty(),
+            Some(mistake) => noticed(mistake, &report.truth.violations),
+        };
     }
     Ok(good)
+}
+
+fn noticed(mistake: Mistake, violations: &[String]) -> bool {
+    let found = violations.iter().find(|violation| violation.contains(mistake.violation()));
+    match found {
+        Some(violation) => println!("{}: noticed, for {violation}", mistake.word()),
+        None => println!("{}: NOT NOTICED", mistake.word()),
+    }
+    found.is_some()
 }
 
 fn plans(mut args: impl Iterator<Item = String>) -> Result<Vec<Plan>> {
@@ -39,6 +52,7 @@ fn plans(mut args: impl Iterator<Item = String>) -> Result<Vec<Plan>> {
             _ => bail!("unknown flag {flag}; there are --seed N and --plan NAME"),
         }
     }
-    Plan::named(&name, seed)
-        .with_context(|| format!("no plan {name:?}; there are short, short-cluster, medium, single, cluster and full"))
+    Plan::named(&name, seed).with_context(|| {
+        format!("no plan {name:?}; there are short, short-cluster, calm, medium, single, cluster, full and mistakes")
+    })
 }

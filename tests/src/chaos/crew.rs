@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 use super::deed::DATABASE;
+use super::mistake::{MISTAKE, Mistake};
 use super::pass;
 use super::plan::Plan;
 use crate::http::Http;
@@ -40,6 +41,8 @@ pub struct Site {
     pub lease: Duration,
     /// Slots of one worker.
     pub slots: usize,
+    /// What its executor is to do wrong.
+    pub mistake: Option<Mistake>,
 }
 
 /// Who sits where.
@@ -96,11 +99,15 @@ impl Site {
             Role::Worker => Longshore::worker(&self.database_url, &urls, &[], self.slots)?,
             Role::Api(_) => Longshore::api(&self.database_url, &urls)?,
         };
+        let mistake = self.mistake.map_or("", Mistake::word);
         Ok(launch
+            .env(MISTAKE, mistake)
             .binary(&built("hand")?)
             .env("LONGSHORE_DATA_DIR", &self.dir.to_string_lossy())
             .env("LONGSHORE_WORKER_LEASE", &self.lease.as_secs_f64().to_string())
             .env("LONGSHORE_WORKER_DRAIN_GRACE", "5")
+            // The storm kills whoever it meets: a job that it met three times while that ran alone is not to blame (seen: 1 of 35,065).
+            .env("LONGSHORE_AGENTS_CRASH_LIMIT", "100")
             .env("LONGSHORE_LOG_FORMAT", "json")
             .env(DATABASE, &self.database_url)
             .ready(Ready::Started))

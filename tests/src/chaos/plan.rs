@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::chance::Chance;
 use super::fault::Fault;
+use super::mistake::Mistake;
 
 /// One storm.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Plan {
     pub apis: usize,
     /// All faults one after the other, each with the sea calm again: what a recovery takes by itself.
     pub one_by_one: bool,
+    /// What the suite itself does wrong, to see that it is noticed.
+    pub mistake: Option<Mistake>,
     /// How often each fault comes.
     pub faults: Vec<(Fault, usize)>,
     /// The longest pause between two faults of a lane.
@@ -47,6 +50,7 @@ impl Plan {
         match name {
             "short" => Some(vec![Plan::short(seed)]),
             "short-cluster" => Some(vec![Plan::short_cluster(seed)]),
+            "mistakes" => Some(Mistake::ALL.map(|mistake| Plan::wrong(seed, mistake)).into()),
             "calm" => Some(vec![Plan::calm(seed)]),
             "medium" => Some(vec![Plan::medium(seed), Plan::medium_cluster(seed)]),
             "single" => Some(vec![Plan::single(seed)]),
@@ -78,6 +82,11 @@ impl Plan {
         ];
         let second = Duration::from_secs(1);
         Plan { name: "short", jobs: 1_000, faults, span: 60 * second, deadline: 100 * second, ..Plan::base(seed) }
+    }
+
+    /// A short storm in which the suite makes a mistake.
+    pub fn wrong(seed: u64, mistake: Mistake) -> Plan {
+        Plan { name: mistake.word(), mistake: Some(mistake), ..Plan::short(seed) }
     }
 
     /// No storm: one fault after the other, to see how long each recovery takes by itself.
@@ -216,6 +225,7 @@ impl Plan {
             slots: 6,
             apis: 2,
             one_by_one: false,
+            mistake: None,
             faults: vec![],
             gap: Duration::from_millis(1500),
             lease: Duration::from_secs(3),
@@ -254,6 +264,15 @@ mod tests {
         let order = |seed| Plan::single(seed).lanes();
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn every_mistake_has_a_storm_of_its_own() {
+        let storms = Plan::named("mistakes", 1).unwrap();
+        let made: Vec<_> = storms.iter().filter_map(|plan| plan.mistake).collect();
+        assert_eq!(made, Mistake::ALL);
+        let known = ["short", "short-cluster", "calm", "medium", "single", "cluster", "full"];
+        assert!(known.iter().flat_map(|name| Plan::named(name, 1).unwrap()).all(|plan| plan.mistake.is_none()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::ears::Ears;
 use super::eye::Eye;
 use super::fault::Fault;
 use super::history::History;
+use super::mistake::Mistake;
 use super::pass;
 use super::plan::Plan;
 use super::tally::Tally;
@@ -92,6 +93,7 @@ impl World {
             dir: dir.path().to_owned(),
             lease: plan.lease,
             slots: plan.slots,
+            mistake: plan.mistake,
         };
         site.command(&["migrate"], &database.url()).await?;
         postgres::connect(&database.url()).await?.batch_execute(SCHEMA).await?;
@@ -167,7 +169,9 @@ impl World {
     /// `None`: it may be accepted or not, the answer does not tell.
     async fn try_submit(&self, key: &str, body: &Value) -> Result<Option<JobId>> {
         let door = self.crew.door(self.requests.fetch_add(1, Ordering::Relaxed));
-        let request = door.request(reqwest::Method::POST, "/v1/jobs").header("Idempotency-Key", key).json(body);
+        let request = door.request(reqwest::Method::POST, "/v1/jobs").json(body);
+        let forgotten = self.plan.mistake == Some(Mistake::KeyForgotten);
+        let request = if forgotten { request } else { request.header("Idempotency-Key", key) };
         let Ok(Ok(answer)) = tokio::time::timeout(ANSWER, send(request)).await else { return Ok(None) };
         if answer.status >= 500 {
             return Ok(None);
