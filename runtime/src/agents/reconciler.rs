@@ -57,7 +57,8 @@ impl Agents {
         }
         if filling.is_none() || !self.broker.is_marked(Mark::Filling).await? {
             self.broker.mark(Mark::Filling).await?;
-            tracing::warn!("the broker is new or has lost its data; what waits is published again");
+            // New or wiped, it cannot tell; how much is published again tells it.
+            tracing::info!("the broker has not the mark of one that was filled; what waits is published again");
             *filling = Some(Instant::now());
         }
         Ok(())
@@ -110,7 +111,7 @@ mod tests {
     use crate::agents::tests::agents;
     use crate::broker::embedded::Embedded;
     use crate::broker::{Broker, JobMessage, Lane};
-    use crate::ledger::{Kind, NewJob, Priority};
+    use crate::ledger::{Kind, NewJob};
 
     const KIND: &str = "demo.greet";
 
@@ -118,7 +119,7 @@ mod tests {
     async fn on_the_road() -> (Agents, Arc<Embedded>) {
         let (agents, broker) = agents().await;
         agents.ledger.register_kinds(&[kind()]).await.unwrap();
-        let jobs: Vec<_> = (0..3).map(|_| new_job()).collect();
+        let jobs: Vec<_> = (0..3).map(|_| NewJob::plain(KIND)).collect();
         agents.ledger.submit(&jobs).await.unwrap();
         for job in &jobs {
             broker.publish(&message(job.id)).await.unwrap();
@@ -131,22 +132,6 @@ mod tests {
     fn kind() -> Kind {
         let policy = longshore_sdk::Policy::default();
         Kind { kind: KIND.into(), payload_schema: true.into(), output_schema: true.into(), policy }
-    }
-
-    fn new_job() -> NewJob {
-        NewJob {
-            id: JobId::fresh(),
-            kind: KIND.into(),
-            payload: serde_json::value::RawValue::NULL.to_owned(),
-            priority: Priority::Normal,
-            max_attempts: 1,
-            timeout: Duration::from_secs(60),
-            run_at: None,
-            metadata: None,
-            correlation_id: None,
-            unique_key: None,
-            idempotency: None,
-        }
     }
 
     fn message(job: JobId) -> JobMessage {

@@ -189,3 +189,15 @@ impl Pulse {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_the_most_memory_it_had() {
+        let before = peak_memory().unwrap();
+        let hoard = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(peak_memory().unwrap() >= before.max(hoard.len() as u64));
+    }
+}

@@ -1,17 +1,19 @@
 //! Listens to the events of all jobs through the whole storm, as a subscriber would, and holds them against the histories that the API
 //! tells afterwards. While its broker is away it is deaf: whether everything was announced is the audit's to say, what was said is its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use longshore_sdk::JobId;
-use serde_json::Value;
+use longshore_sdk::api::{Event, EventWord, JobState};
 use tokio::task::JoinHandle;
 
 use super::pass;
@@ -30,8 +32,8 @@ pub struct Ears {
 /// What was said.
 #[derive(Debug, Default)]
 struct Heard {
-    /// Of each job, the events by their sequence, each as it was said first.
-    said: Mutex<HashMap<JobId, BTreeMap<u64, Vec<u8>>>>,
+    /// Of each job, the events by their id, each as it was said first.
+    said: Mutex<HashMap<JobId, HashMap<String, Vec<u8>>>>,
     /// Said again in other words.
     contradictions: Mutex<Vec<String>>,
     events: AtomicUsize,
@@ -70,20 +72,8 @@ impl Ears {
     pub async fn compare(&self, api: &Http, job: JobId) -> Result<()> {
         let told = api.get(&format!("/v1/jobs/{job}/events")).await?;
         ensure!(told.status == 200, "its history is {told:?}");
-        let history = read_stream(&told.text)?;
-        let sequences: Vec<u64> = history.keys().copied().collect();
-        let whole: Vec<u64> = (1..=sequences.len() as u64).collect();
-        ensure!(sequences == whole, "its history has a hole: {sequences:?}");
-        let last = history.values().next_back().context("its history is empty")?;
-        let last: Value = serde_json::from_slice(last)?;
-        ensure!(last["data"]["state"] == "completed", "its history ends with {last}");
         let said = lock(&self.heard.said).get(&job).cloned().unwrap_or_default();
-        for (sequence, body) in said {
-            let (said, told) =
-                (String::from_utf8_lossy(&body), history.get(&sequence).map(|told| String::from_utf8_lossy(told)));
-            ensure!(told.as_ref() == Some(&said), "of event {sequence} it was said {said}, and is told {told:?}");
-        }
-        Ok(())
+        agree(&said, &told.text)
     }
 }
 
@@ -111,33 +101,47 @@ impl Heard {
 
     fn hear(&self, body: Vec<u8>) {
         self.events.fetch_add(1, Ordering::Relaxed);
-        let Ok((job, sequence)) = read_event(&body) else {
-            return lock(&self.contradictions).push(format!("no event: {}", String::from_utf8_lossy(&body)));
+        let Ok(event) = serde_json::from_slice::<Event>(&body) else {
+            return lock(&self.contradictions).push(format!("no event: {}", text(&body)));
         };
         let mut said = lock(&self.said);
-        let Some(before) = said.entry(job).or_default().insert(sequence, body.clone()) else { return };
-        self.repeats.fetch_add(1, Ordering::Relaxed);
-        if before != body {
-            let (one, other) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&body));
-            lock(&self.contradictions).push(format!("an event was repeated with other content: {one} and {other}"));
+        match said.entry(event.data.job).or_default().entry(event.id) {
+            Entry::Vacant(place) => drop(place.insert(body)),
+            Entry::Occupied(first) => {
+                self.repeats.fetch_add(1, Ordering::Relaxed);
+                if *first.get() != body {
+                    let words = format!("{} and {}", text(first.get()), text(&body));
+                    lock(&self.contradictions).push(format!("an event was repeated with other content: {words}"));
+                }
+            }
         }
     }
 }
 
-fn read_event(body: &[u8]) -> Result<(JobId, u64)> {
-    let event: Value = serde_json::from_slice(body)?;
-    let job = event["data"]["job"].as_str().context("no job")?.parse()?;
-    Ok((job, event["data"]["sequence"].as_u64().context("no sequence")?))
+/// Whether a completed job's history, as a stream told it, is whole, and whatever was said is told in the same words.
+fn agree(said: &HashMap<String, Vec<u8>>, stream: &str) -> Result<()> {
+    let mut told = HashMap::new();
+    let (mut transitions, mut last) = (vec![], None);
+    for data in stream.lines().filter_map(|line| line.strip_prefix("data:")) {
+        let event: Event = serde_json::from_str(data)?;
+        // A progress has the number of the start before it.
+        if event.data.event != EventWord::Progressed {
+            transitions.push(event.data.sequence);
+        }
+        last = Some(event.data.state);
+        told.insert(event.id, data.trim_start());
+    }
+    ensure!(transitions.iter().copied().eq(1..=transitions.len() as i64), "its history has a hole: {transitions:?}");
+    ensure!(last == Some(JobState::Completed), "its history ends with {last:?}");
+    for (id, body) in said {
+        let (said, told) = (text(body), told.get(id).copied());
+        ensure!(told == Some(&*said), "of event {id} it was said {said}, and is told {told:?}");
+    }
+    Ok(())
 }
 
-/// The events of a stream that came to its end, by sequence.
-fn read_stream(text: &str) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.map(|data| {
-        let body = data.trim_start().as_bytes().to_vec();
-        Ok((read_event(&body)?.1, body))
-    })
-    .collect()
+fn text(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,20 +150,49 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn event(job: JobId, sequence: u64, state: &str) -> Vec<u8> {
-        serde_json::json!({"data": {"job": job, "sequence": sequence, "state": state}}).to_string().into_bytes()
+    fn event(job: JobId, sequence: u64, word: &str, state: &str) -> Vec<u8> {
+        let data = json!({"job": job, "kind": "chaos.deed", "event": word, "state": state, "sequence": sequence, "attempt": 1});
+        let event = json!({
+            "specversion": "1.0", "id": format!("{job}.{sequence}"), "source": "/longshore", "type": format!("longshore.job.{word}"),
+            "subject": job, "time": "2026-01-01T00:00:00Z", "datacontenttype": "application/json", "data": data,
+        });
+        event.to_string().into_bytes()
+    }
+
+    fn stream(events: &[Vec<u8>]) -> String {
+        events.iter().map(|event| format!("event: x\ndata: {}\n\n", text(event))).collect()
     }
 
     #[test]
     fn a_repeat_is_counted_and_one_in_other_words_is_a_contradiction() {
         let (heard, job) = (Heard::default(), JobId::fresh());
-        heard.hear(event(job, 1, "pending"));
-        heard.hear(event(job, 1, "pending"));
+        heard.hear(event(job, 1, "accepted", "pending"));
+        heard.hear(event(job, 1, "accepted", "pending"));
         assert!(lock(&heard.contradictions).is_empty());
-        heard.hear(event(job, 1, "running"));
-        assert_eq!(lock(&heard.contradictions).len(), 1);
-        assert_eq!((heard.events.into_inner(), heard.repeats.into_inner()), (3, 2));
+        heard.hear(event(job, 1, "started", "running"));
+        heard.hear(b"none".to_vec());
+        assert_eq!(lock(&heard.contradictions).len(), 2);
+        assert_eq!((heard.events.into_inner(), heard.repeats.into_inner()), (4, 2));
+    }
+
+    #[test]
+    fn a_history_with_a_hole_without_its_end_or_in_other_words_does_not_agree() {
+        let job = JobId::fresh();
+        let whole = [
+            event(job, 1, "accepted", "pending"),
+            event(job, 2, "started", "running"),
+            event(job, 3, "completed", "completed"),
+        ];
+        let said = |body: &Vec<u8>| HashMap::from([(format!("{job}.2"), body.clone())]);
+        agree(&said(&whole[1]), &stream(&whole)).unwrap();
+        let against = |said, events: &[Vec<u8>]| agree(&said, &stream(events)).unwrap_err().to_string();
+        assert!(against(HashMap::new(), &[whole[0].clone(), whole[2].clone()]).contains("a hole"));
+        assert!(against(HashMap::new(), &whole[..2]).contains("ends with"));
+        assert!(against(said(&event(job, 2, "started", "pending")), &whole).contains("it was said"));
+        assert!(against(HashMap::from([(format!("{job}.9"), vec![])]), &whole).contains("told None"));
     }
 }

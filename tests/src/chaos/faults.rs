@@ -194,9 +194,11 @@ impl World {
     async fn fill_disk(&self) -> Result<()> {
         let disk = self.disk.as_ref().context("no disk was planned to be filled")?;
         let sql = "select count(*) from attempts where error::text like '%No space left%'";
-        let before = self.eye.count(sql, &[]).await;
+        // The database may be away right now; without a count an attempt of an earlier fault would pass for one of this.
+        let counted = || async { self.eye.count(sql, &[]).await.ok() };
+        let before = poll("a count of the attempts", PATIENCE, counted).await?;
         disk.fill()?;
-        let more = || async { (self.eye.count(sql, &[]).await.ok()? > *before.as_ref().unwrap_or(&0)).then_some(()) };
+        let more = || async { counted().await.filter(|now| *now > before) };
         poll("an attempt to find no room for its artifact", PATIENCE, more).await?;
         disk.relieve()?;
         self.prove_life(Fault::DiskFull).await

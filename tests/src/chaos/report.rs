@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use super::crew::CRASH_LIMIT;
 use super::fault::Fault;
 use super::plan::Plan;
 use super::tally::{Entry, p50_and_max};
@@ -50,7 +51,7 @@ impl Report {
         writeln!(out, "storm `{}`, seed {}; {}", plan.name, plan.seed, machine())?;
         writeln!(
             out,
-            "{} workers of {} slots, {} APIs, leases of {}; {:.0} s",
+            "{} workers of {} slots, {} APIs, leases of {}, crash limit {CRASH_LIMIT}; {:.0} s",
             plan.workers,
             plan.slots,
             plan.apis,

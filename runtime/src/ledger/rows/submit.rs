@@ -37,6 +37,26 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
 }
 
+#[cfg(test)]
+impl NewJob {
+    /// A job of this kind, due now, with one attempt, and nothing that is optional.
+    pub(crate) fn plain(kind: &str) -> Self {
+        Self {
+            id: JobId::fresh(),
+            kind: kind.to_owned(),
+            payload: RawValue::NULL.to_owned(),
+            priority: Priority::Normal,
+            max_attempts: 1,
+            timeout: Duration::from_secs(60),
+            run_at: None,
+            metadata: None,
+            correlation_id: None,
+            unique_key: None,
+            idempotency: None,
+        }
+    }
+}
+
 /// A caller's dedupe key. While it lives, a submit with the same key and fingerprint makes no second job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

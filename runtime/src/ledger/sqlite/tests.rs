@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::job::state::State;
-use crate::ledger::{Claimed, Priority, RunAt};
+use crate::ledger::{Claimed, RunAt};
 
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -20,19 +20,7 @@ async fn ledger() -> (Sqlite, TempDir) {
 }
 
 fn job(run_at: Option<RunAt>) -> NewJob {
-    NewJob {
-        id: JobId::fresh(),
-        kind: "demo".into(),
-        payload: RawValue::NULL.to_owned(),
-        priority: Priority::Normal,
-        max_attempts: 1,
-        timeout: LEASE,
-        run_at,
-        metadata: None,
-        correlation_id: None,
-        unique_key: None,
-        idempotency: None,
-    }
+    NewJob { run_at, ..NewJob::plain("demo") }
 }
 
 fn card() -> WorkerCard {
