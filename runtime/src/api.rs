@@ -17,6 +17,7 @@ mod listener;
 mod params;
 pub mod problem;
 mod range;
+mod request;
 mod schemas;
 mod spec;
 mod submit;
@@ -244,6 +245,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(count))
+        .layer(middleware::from_fn(request::follow))
         .with_state(api)
 }
 

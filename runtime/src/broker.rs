@@ -12,7 +12,7 @@ pub mod turns;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longshore_sdk::{JobId, wire};
+use longshore_sdk::{JobId, Trace, wire};
 use tokio::sync::mpsc;
 
 pub use consumer::Consumer;
@@ -39,6 +39,8 @@ pub struct JobMessage {
     pub lane: Lane,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
 }
 
 impl JobMessage {
@@ -183,6 +185,8 @@ pub struct Delivery {
     pub kind: String,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// The broker believes it delivered this before. A hint: false proves nothing.
     pub redelivered: bool,
     receipt: Receipt,
@@ -209,7 +213,16 @@ impl Delivery {
     /// A delivery to be settled as `tag` through `settlements`.
     pub(crate) fn new(body: Bytes, kind: String, tag: u64, settlements: mpsc::UnboundedSender<Settlement>) -> Self {
         let receipt = Receipt { tag, settlements, settled: false };
-        Self { body, content_type: None, message_id: None, kind, correlation_id: None, redelivered: false, receipt }
+        Self {
+            body,
+            content_type: None,
+            message_id: None,
+            kind,
+            correlation_id: None,
+            trace: None,
+            redelivered: false,
+            receipt,
+        }
     }
 
     /// Never deliver it again. If its channel is gone this does nothing: the message comes again and its claim finds the

@@ -34,7 +34,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::api::{JobView, KindList, KindView, Priority, Problem, SubmitRequest};
+use crate::context::Context;
 use crate::executor::Payload;
+use crate::trace::Trace;
 use crate::wire::JobId;
 use transport::{Limits, Transport};
 
@@ -96,6 +98,8 @@ pub struct SubmitOptions {
     pub unique_key: Option<String>,
     /// Submits with the same key make one job: choose one to repeat a submit whose answer was lost.
     pub idempotency_key: Option<String>,
+    /// Its place in a distributed trace, sent as `traceparent` and `tracestate`.
+    pub trace: Option<Trace>,
 }
 
 #[derive(Deserialize)]
@@ -231,14 +235,25 @@ impl Client {
     }
 
     async fn send(&self, kind: &str, payload: Box<RawValue>, options: SubmitOptions) -> Result<JobId, ClientError> {
-        let key = options.idempotency_key.clone();
+        let (key, trace) = (options.idempotency_key.clone(), options.trace.clone());
         let request = options.into_request(kind, payload);
-        let accepted: Accepted = self.transport.post_json(&["v1", "jobs"], &request, key.as_deref()).await?;
+        let headers = [
+            ("idempotency-key", key.as_deref()),
+            ("traceparent", trace.as_ref().map(Trace::traceparent)),
+            ("tracestate", trace.as_ref().and_then(Trace::tracestate)),
+        ];
+        let accepted: Accepted = self.transport.post_json(&["v1", "jobs"], &request, &headers).await?;
         Ok(accepted.id)
     }
 }
 
 impl SubmitOptions {
+    /// Options for a job that an attempt submits: it has the attempt's correlation id and is seen in its trace.
+    pub fn child_of(context: &Context) -> Self {
+        let correlation_id = context.correlation_id().map(str::to_owned);
+        Self { correlation_id, trace: context.trace().cloned(), ..Self::default() }
+    }
+
     fn into_request(self, kind: &str, payload: Box<RawValue>) -> SubmitRequest {
         SubmitRequest {
             run_at: self.run_at,

@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 
 use crate::outcome::{ErrorReport, Failure, Result};
 use crate::source::Source;
+use crate::trace::Trace;
 use crate::wire::JobId;
 
 /// The facts of one attempt, as its claim returned them.
@@ -43,6 +44,8 @@ pub struct AttemptInfo {
     pub cancel_grace: Duration,
     /// The id that follows the request through logs and events.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// What an earlier attempt saved, as JSON.
     pub checkpoint: Option<Box<RawValue>>,
 }
@@ -128,6 +131,17 @@ impl Context {
     /// The id that follows the request through logs and events.
     pub fn correlation_id(&self) -> Option<&str> {
         self.info.correlation_id.as_deref()
+    }
+
+    /// The header `traceparent` for a request of this attempt's to somebody else, so that both are seen in one trace. `None`
+    /// when nobody traces this job.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.info.trace.as_ref().map(Trace::traceparent)
+    }
+
+    /// The whole of it, with the header `tracestate`.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.info.trace.as_ref()
     }
 
     /// Shows how far the work is. Never waits and never fails; call it as often as you like.

@@ -52,7 +52,7 @@
 //! `examples/wordcount` is such a crate, to be copied. To call it, `examples/await_a_job.rs` submits a job and awaits it.
 //!
 //! Rooms: [`executor`] (the trait and its policy), [`context`] (what an executor may ask for), [`outcome`] (how it ends),
-//! [`attempt`] (who runs it), [`source`] (inputs by reference), [`testkit`] (an executor under test, with no broker),
+//! [`attempt`] (who runs it), [`source`] (inputs by reference), [`trace`] (where a job has its place in a trace), [`testkit`] (an executor under test, with no broker),
 //! [`client`] (submit a job and await it), [`api`] (the JSON between client and server), [`wire`] (the message on
 //! RabbitMQ). An author of executors reads [`executor`], [`context`] and [`testkit`]; a caller reads [`client`].
 
@@ -64,12 +64,14 @@ pub mod executor;
 pub mod outcome;
 pub mod source;
 pub mod testkit;
+pub mod trace;
 pub mod wire;
 
 pub use context::{Artifact, CancelReason, Cancellation, Context, Progress};
 pub use executor::{AnyExecutor, Backoff, Executor, Payload, Policy, erase};
 pub use outcome::{ErrorReport, Failure, Fatal, OrFatal, Outcome, Result};
 pub use source::Source;
+pub use trace::Trace;
 pub use wire::JobId;
 
 /// What an executor's file, or a caller's, usually needs.

@@ -301,6 +301,7 @@ impl TestRun {
             timeout: self.timeout.unwrap_or(policy.timeout),
             cancel_grace: self.cancel_grace.unwrap_or(policy.cancel_grace),
             correlation_id: None,
+            trace: None,
             checkpoint: self.checkpoint.clone(),
         }
     }

@@ -2,6 +2,7 @@
 //! everything in one process, and API and worker on RabbitMQ and PostgreSQL.
 
 mod callers;
+mod correlation;
 mod endings;
 mod events;
 mod executors;

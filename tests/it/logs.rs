@@ -2,7 +2,9 @@
 //! follows the request. What is logged at all is in no test: only that whatever is can be found.
 
 use anyhow::{Context as _, Result, ensure};
+use longshore_tests::http::send;
 use longshore_tests::stage::Stage;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The line itself, then the spans around it, which `tracing` writes as objects of their own.
@@ -39,7 +41,7 @@ fn a_line_that_leaves_something_out_is_found() {
 async fn every_line_about_a_job_names_its_attempt_and_the_request_it_came_from() -> Result<()> {
     let stage = Stage::embedded_with(&[
         ("LONGSHORE_LOG_FORMAT", "json"),
-        ("LONGSHORE_LOG_LEVEL", "info,longshore_runtime::worker=debug"),
+        ("LONGSHORE_LOG_LEVEL", "info,longshore_runtime::worker=debug,longshore_runtime::api=debug"),
     ])
     .await?;
     let payloads =
@@ -52,6 +54,8 @@ async fn every_line_about_a_job_names_its_attempt_and_the_request_it_came_from()
         stage.settled(&id).await?;
         jobs.push((id, correlation_id));
     }
+    let refused = stage.http.request(Method::GET, "/v1/jobs/none").header("x-request-id", "lost-1");
+    send(refused).await?.expect(404)?;
     let log = std::fs::read_to_string(stage.worker().process().log())?;
     let lines: Vec<Value> = log
         .lines()
@@ -63,6 +67,9 @@ async fn every_line_about_a_job_names_its_attempt_and_the_request_it_came_from()
         let found: Vec<String> = about.iter().flat_map(|line| faults(line, id, correlation_id)).collect();
         ensure!(found.is_empty(), "{found:#?}");
     }
+    let refused = lines.iter().filter(|line| line["message"] == "refused");
+    let named = refused.filter(|line| says(line, "request_id").is_some_and(|id| id == "lost-1")).count();
+    ensure!(named == 1, "the refused call names its request {named} times in {log}");
     let panics = lines.iter().filter(|line| line["message"] == "a panic").count();
     ensure!(panics == 1, "{panics} panics are told in {log}");
     let (panicked, _) = &jobs[2];

@@ -38,6 +38,9 @@ pub struct Trial {
 pub struct Tried {
     /// The attempt that completed.
     pub attempt: u32,
+    /// The `traceparent` that it would have sent on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 impl Payload for Trial {
@@ -69,7 +72,7 @@ impl Executor for TrialExecutor {
         trial.work(context).await?;
         trial.note("end", context)?;
         context.publish_bytes("trial.txt", "text/plain", format!("attempt {attempt}").as_bytes()).await?;
-        Ok(Tried { attempt })
+        Ok(Tried { attempt, traceparent: context.traceparent().map(str::to_owned) })
     }
 }
 

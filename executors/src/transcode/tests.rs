@@ -74,6 +74,7 @@ impl World {
             timeout: policy.timeout,
             cancel_grace: policy.cancel_grace,
             correlation_id: None,
+            trace: None,
             checkpoint: None,
         };
         let dir = self.dir.path().to_owned();

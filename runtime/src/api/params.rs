@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::Uri;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
 use longshore_sdk::JobId;
 use longshore_sdk::context::artifact_name_is_valid;
 use uuid::Uuid;
@@ -16,7 +16,6 @@ use super::problem::{Answer, Fault, Refusal};
 
 /// A longer id is refused: it travels in message properties that hold 255 bytes.
 const MAX_CORRELATION_ID_BYTES: usize = 128;
-const REQUEST_ID: &str = "X-Request-Id";
 
 /// The `{id}` of `/v1/jobs/{id}`.
 pub(super) struct JobInPath(pub(super) JobId);
@@ -89,13 +88,6 @@ impl Params {
     }
 }
 
-/// The id that follows a request: the header's, or a fresh one.
-pub(super) fn request_id(headers: &HeaderMap) -> Answer<String> {
-    let Some(value) = headers.get(REQUEST_ID) else { return Ok(Uuid::now_v7().to_string()) };
-    let id = value.to_str().ok().filter(|id| correlation_id_is_valid(id));
-    id.map(str::to_owned).ok_or_else(|| Refusal::of_field(Fault::Malformed, REQUEST_ID, CORRELATION_ID_RULE))
-}
-
 /// What a correlation id must be, for people.
 pub(super) const CORRELATION_ID_RULE: &str = "must be 1 to 128 visible ASCII characters";
 
@@ -127,16 +119,6 @@ mod tests {
         for odd in ["-1", "1.5", "abc", "", "99999999999999999999999"] {
             let params = read(&format!("wait={odd}")).unwrap();
             assert_eq!(named(params.get::<u64>("wait", "a number").map(drop)), "wait", "{odd}");
-        }
-    }
-
-    #[test]
-    fn a_request_id_is_taken_over_made_or_refused() {
-        let with = |value: &str| HeaderMap::from_iter([("x-request-id".parse().unwrap(), value.parse().unwrap())]);
-        assert_eq!(request_id(&with("abc-1")).unwrap(), "abc-1");
-        assert_ne!(request_id(&HeaderMap::new()).unwrap(), request_id(&HeaderMap::new()).unwrap());
-        for odd in ["", "a b", &"a".repeat(129)] {
-            assert_eq!(request_id(&with(odd)).unwrap_err().problem().errors[0].pointer, REQUEST_ID, "{odd:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -23,8 +23,9 @@ use tokio::time::Instant;
 
 use self::accept::{Accepted, By, accept};
 use super::jobs::{settled_or_late, whole};
-use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid, request_id};
+use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid};
 use super::problem::{Answer, Fault, Refusal};
+use super::request::Asked;
 use super::schemas::Known;
 use super::{Api, ApiSettings, body, json, view};
 use crate::clock;
@@ -32,11 +33,16 @@ use crate::ledger::{Job, NewJob, Priority, RunAt};
 use crate::metrics;
 use crate::metrics::labels::Submit;
 
-pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let (fresh_id, key, wait) = (request_id(&headers)?, idempotency::key(&headers)?, prefer::wait(&headers));
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    Extension(asked): Extension<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let (key, wait) = (idempotency::key(&headers)?, prefer::wait(&headers));
     let settings = &api.settings;
     let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
-    let accepted = take(&api, request, key, &fresh_id).await?;
+    let accepted = take(&api, request, key, &asked).await?;
     let mut answer = match wait {
         Some(wait) => awaited(&api, accepted.job, wait.min(settings.max_wait)).await?,
         None => told(&accepted.job)?,
@@ -52,9 +58,9 @@ pub(super) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body
     Ok(answer)
 }
 
-async fn take(api: &Arc<Api>, request: SubmitRequest, key: Option<String>, fresh_id: &str) -> Answer<Accepted> {
+async fn take(api: &Arc<Api>, request: SubmitRequest, key: Option<String>, asked: &Asked) -> Answer<Accepted> {
     let kind = request.kind.clone();
-    let accepted = match prepare(api, request, key, fresh_id, Instant::now()).await {
+    let accepted = match prepare(api, request, key, asked, Instant::now()).await {
         Ok(job) => {
             let owner = Arc::clone(api);
             api.to_the_end(async move { accept(&owner, job).await }).await
@@ -81,14 +87,14 @@ async fn prepare(
     api: &Api,
     mut request: SubmitRequest,
     key: Option<String>,
-    fresh_id: &str,
-    asked: Instant,
+    asked: &Asked,
+    at: Instant,
 ) -> Answer<NewJob> {
     let lives = api.settings.idempotency_ttl;
     let idempotency = key.map(|key| idempotency::of(key, &request, lives)).transpose()?;
-    request.correlation_id.get_or_insert_with(|| fresh_id.to_owned());
-    let known = api.schemas.get(&request.kind, asked, api.ledger.as_ref()).await?;
-    Ok(NewJob { idempotency, ..new_job(request, &known, &api.settings)? })
+    request.correlation_id.get_or_insert_with(|| asked.id.clone());
+    let known = api.schemas.get(&request.kind, at, api.ledger.as_ref()).await?;
+    Ok(NewJob { idempotency, trace: asked.trace.clone(), ..new_job(request, &known, &api.settings)? })
 }
 
 /// 202: it is written down.
@@ -146,6 +152,7 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
             .transpose()
             .map_err(Refusal::internal)?,
         correlation_id: request.correlation_id,
+        trace: None,
         unique_key: request.unique_key,
         idempotency: None,
     })

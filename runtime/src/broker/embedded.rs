@@ -327,7 +327,7 @@ mod tests {
     use longshore_sdk::JobId;
 
     fn job() -> JobMessage {
-        JobMessage { job: JobId::fresh(), kind: "demo".into(), lane: Lane::Normal, correlation_id: None }
+        JobMessage { job: JobId::fresh(), kind: "demo".into(), lane: Lane::Normal, correlation_id: None, trace: None }
     }
 
     #[tokio::test]

@@ -98,6 +98,7 @@ impl Submit {
             correlation_id: self.correlation_id.take(),
             unique_key: self.unique_key.take(),
             idempotency_key: self.idempotency_key.take(),
+            ..SubmitOptions::default()
         }
     }
 

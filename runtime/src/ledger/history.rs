@@ -3,7 +3,7 @@
 //! telling. It keeps nothing of its own: an event costs no row. Read [`super::Event`] next.
 
 use jiff::Timestamp;
-use longshore_sdk::{ErrorReport, JobId};
+use longshore_sdk::{ErrorReport, JobId, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::{Ended, Event, Report};
@@ -25,6 +25,7 @@ pub(super) struct Outline {
     pub(super) progress: Option<Report>,
     pub(super) replays: Vec<Replay>,
     pub(super) correlation_id: Option<String>,
+    pub(super) trace: Option<Trace>,
 }
 
 /// An attempt that ended.
@@ -74,7 +75,8 @@ pub(super) fn ending(event: Event) -> Event {
 
 impl Outline {
     fn accepted(&self) -> Event {
-        Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at)
+        let accepted = Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        Event { trace: self.trace.clone(), ..accepted }
     }
 
     fn began(&self, line: &Line) -> Event {
@@ -152,6 +154,7 @@ mod tests {
             progress: None,
             replays: vec![],
             correlation_id: None,
+            trace: None,
         }
     }
 

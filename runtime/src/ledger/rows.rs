@@ -13,7 +13,7 @@ pub use workers::*;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::{Artifact, ErrorReport, JobId, Policy, Progress};
+use longshore_sdk::{Artifact, ErrorReport, JobId, Policy, Progress, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -88,6 +88,8 @@ pub struct Job {
     pub metadata: Option<Box<RawValue>>,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// No other unfinished job of its kind has it.
     pub unique_key: Option<String>,
     /// When it was accepted.
@@ -104,6 +106,14 @@ pub struct Job {
     pub worker: Option<Uuid>,
     /// Whether a cancel of the running attempt was asked for.
     pub cancel_requested: bool,
+}
+
+impl Job {
+    /// The event of its acceptance.
+    pub fn accepted(&self) -> Event {
+        let accepted = Event::accepted(self.id, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        Event { trace: self.trace.clone(), ..accepted }
+    }
 }
 
 /// A job's ended attempt.
@@ -225,6 +235,8 @@ pub struct Ready {
     pub created_at: Timestamp,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
 }
 
 impl From<&Job> for Ready {
@@ -237,6 +249,7 @@ impl From<&Job> for Ready {
             attempt: job.attempt,
             created_at: job.created_at,
             correlation_id: job.correlation_id.clone(),
+            trace: job.trace.clone(),
         }
     }
 }
@@ -245,7 +258,10 @@ impl Ready {
     /// The event of its acceptance, if no attempt was made yet: whoever publishes a job for the first time announces it first,
     /// so that none runs unannounced.
     pub fn accepted(&self) -> Option<Event> {
-        let accepted = || Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        let accepted = || Event {
+            trace: self.trace.clone(),
+            ..Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at)
+        };
         (self.attempt == 0).then(accepted)
     }
 }

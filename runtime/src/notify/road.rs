@@ -11,5 +11,6 @@ pub fn message(ready: &Ready) -> JobMessage {
         Priority::Normal => Lane::Normal,
         Priority::Low => Lane::Low,
     };
-    JobMessage { job: ready.job, kind: ready.kind.clone(), lane, correlation_id: ready.correlation_id.clone() }
+    let (kind, correlation_id, trace) = (ready.kind.clone(), ready.correlation_id.clone(), ready.trace.clone());
+    JobMessage { job: ready.job, kind, lane, correlation_id, trace }
 }

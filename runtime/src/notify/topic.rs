@@ -2,6 +2,7 @@
 //! the same event, byte for byte, so a repeat is recognised by its id. It decides nothing about who hears it.
 
 use bytes::Bytes;
+use longshore_sdk::Trace;
 use longshore_sdk::api::{self, EventData, EventWord, JobState};
 
 use crate::broker::Announcement;
@@ -24,7 +25,7 @@ pub fn body(event: &Event) -> Bytes {
 
 /// The event as strangers see it.
 pub fn cloud_event(event: &Event) -> api::Event {
-    let word = word(event);
+    let (word, trace) = (word(event), event.trace.as_ref());
     api::Event {
         specversion: "1.0".into(),
         id: event.id().to_string(),
@@ -45,6 +46,8 @@ pub fn cloud_event(event: &Event) -> api::Event {
             progress: event.progress.as_ref().map(|report| report.progress.clone()),
             correlation_id: event.correlation_id.clone(),
         },
+        traceparent: trace.map(Trace::traceparent).map(str::to_owned),
+        tracestate: trace.and_then(Trace::tracestate).map(str::to_owned),
     }
 }
 

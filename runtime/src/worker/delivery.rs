@@ -125,7 +125,7 @@ impl Shift {
         let made = self.ledger.submit(&[new_job(claim, delivery, payload, entry)]).await?;
         // Whoever puts a job on its way announces it first, and this one came without us.
         for job in made.iter().filter_map(Submitted::job) {
-            self.say(Event::accepted(job.id, &job.kind, job.correlation_id.as_deref(), job.created_at)).await?;
+            self.say(job.accepted()).await?;
         }
         self.ask_to_claim(claim).await
     }
@@ -258,6 +258,7 @@ fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::Ra
         run_at: None,
         metadata: None,
         correlation_id: delivery.correlation_id.clone(),
+        trace: delivery.trace.clone(),
         unique_key: None,
         idempotency: None,
     }
@@ -272,6 +273,7 @@ fn info(job: &Granted, entry: &Entry) -> AttemptInfo {
         timeout: job.timeout,
         cancel_grace: entry.policy.cancel_grace,
         correlation_id: job.correlation_id.clone(),
+        trace: job.trace.clone(),
         checkpoint: job.checkpoint.clone(),
     }
 }

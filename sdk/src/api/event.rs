@@ -120,6 +120,12 @@ pub struct Event {
     pub time: Timestamp,
     /// `application/json`.
     pub datacontenttype: String,
+    /// The job's place in a distributed trace: CloudEvents' extension for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// What happened.
     pub data: EventData,
 }

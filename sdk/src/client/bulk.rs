@@ -52,7 +52,7 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn replay_many(&self, choice: &DeadLetterChoice) -> Result<ReplayedMany, ClientError> {
-        self.transport.post_json(&["v1", "dead-letters", "replay"], choice, None).await
+        self.transport.post_json(&["v1", "dead-letters", "replay"], choice, &[]).await
     }
 
     /// Removes dead letters for good.
@@ -60,7 +60,7 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn purge(&self, choice: &DeadLetterChoice) -> Result<PurgedMany, ClientError> {
-        self.transport.post_json(&["v1", "dead-letters", "purge"], choice, None).await
+        self.transport.post_json(&["v1", "dead-letters", "purge"], choice, &[]).await
     }
 
     /// Submits many jobs in one call; each has its own answer. With a key the whole call may be repeated.
@@ -72,7 +72,8 @@ impl Client {
         jobs: Vec<SubmitRequest>,
         idempotency_key: Option<&str>,
     ) -> Result<BatchAnswer, ClientError> {
-        self.transport.post_json(&["v1", "jobs", "batch"], &BatchRequest { jobs }, idempotency_key).await
+        let headers = [("idempotency-key", idempotency_key)];
+        self.transport.post_json(&["v1", "jobs", "batch"], &BatchRequest { jobs }, &headers).await
     }
 
     async fn page<T: DeserializeOwned>(&self, path: &[&str], options: &ListOptions) -> Result<T, ClientError> {

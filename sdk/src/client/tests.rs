@@ -174,6 +174,7 @@ async fn every_option_of_a_submit_travels() {
         correlation_id: Some("c-1".into()),
         unique_key: Some("u-1".into()),
         idempotency_key: Some("k-1".into()),
+        trace: Trace::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")),
     };
     let client = client(&server).with_api_key("secret").unwrap();
     assert!(!format!("{client:?}").contains("secret"));
@@ -181,6 +182,8 @@ async fn every_option_of_a_submit_travels() {
     client.submit_json("other.kind", payload, options).await.unwrap();
     let request = server.seen().remove(0);
     assert!(request.head.contains("idempotency-key: k-1") && request.head.contains("authorization: bearer secret"));
+    assert!(request.head.contains("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+    assert!(request.head.contains("tracestate: vendor=1"));
     let sent = concat!(
         r#"{"kind":"other.kind","payload":[1, 2],"run_at":"2026-01-02T03:04:05Z","delay_seconds":1.5,"#,
         r#""priority":"low","timeout_seconds":9.0,"max_attempts":2,"metadata":{"order":7},"correlation_id":"c-1","unique_key":"u-1"}"#

@@ -82,13 +82,11 @@ impl Transport {
         &self,
         path: &[&str],
         body: &impl Serialize,
-        idempotency_key: Option<&str>,
+        headers: &[(&str, Option<&str>)],
     ) -> Result<T, ClientError> {
-        let mut request = self.request(Method::POST, self.url(path)).timeout(self.limits.call_timeout).json(body);
-        if let Some(key) = idempotency_key {
-            request = request.header("idempotency-key", key);
-        }
-        self.call(request).await
+        let request = self.request(Method::POST, self.url(path)).timeout(self.limits.call_timeout).json(body);
+        let given = headers.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        self.call(given.fold(request, |request, (name, value)| request.header(*name, value))).await
     }
 
     pub(super) async fn post_empty<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {

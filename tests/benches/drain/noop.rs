@@ -188,11 +188,12 @@ fn job(id: JobId) -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: None,
+        trace: None,
         unique_key: None,
         idempotency: None,
     }
 }
 
 fn message(id: JobId) -> JobMessage {
-    JobMessage { job: id, kind: KIND.into(), lane: Lane::Normal, correlation_id: None }
+    JobMessage { job: id, kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use longshore_runtime::broker::{Announcement, BrokerError, Control, Depth, Heard, JobMessage, Lane, Mark};
-use longshore_sdk::{JobId, wire};
+use longshore_sdk::{JobId, Trace, wire};
 use longshore_tests::until::until;
 use tokio::time::timeout;
 
@@ -62,12 +62,14 @@ async fn tell(kit: Kit, story: impl AsyncFnOnce(&Kit) -> Result<()>) -> Result<(
 
 async fn a_published_job_is_delivered_once(kit: &Kit) -> Result<()> {
     let mut consumer = kit.broker.consume(KIND, 1).await?;
-    let sent = JobMessage { correlation_id: Some("c-7".into()), ..job() };
+    let trace = Trace::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1,other=2"));
+    let sent = JobMessage { correlation_id: Some("c-7".into()), trace: trace.clone(), ..job() };
     kit.broker.publish(&sent).await?;
     let got = next(&mut consumer).await?;
     ensure!(wire::decode(&got.body)? == wire::Envelope { job: sent.job, kind: KIND.into(), payload: None });
     ensure!(got.content_type.as_deref() == Some(wire::CONTENT_TYPE) && got.kind == KIND && !got.redelivered);
     ensure!(got.message_id == Some(sent.job.to_string()) && got.correlation_id == sent.correlation_id);
+    ensure!(trace.is_some() && got.trace == trace, "{:?}", got.trace);
     got.ack();
     let another = kit.publish(1).await?;
     let got = next(&mut consumer).await?;

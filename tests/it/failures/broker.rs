@@ -25,7 +25,7 @@ const PROMPT: Duration = Duration::from_secs(8);
 const KIND: &str = "demo.echo";
 
 fn job() -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None }
+    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
 }
 
 fn connect(urls: &[&str]) -> Result<Arc<RabbitMq>> {

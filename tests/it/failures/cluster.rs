@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 const KIND: &str = "demo.echo";
 
 fn job(lane: Lane) -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane, correlation_id: None }
+    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane, correlation_id: None, trace: None }
 }
 
 /// A channel of RabbitMQ that first meets a queue while its leader is dead takes the dead one for its leader from then on, and refuses

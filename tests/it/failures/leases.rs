@@ -25,6 +25,7 @@ fn job() -> Result<NewJob> {
         run_at: None,
         metadata: None,
         correlation_id: None,
+        trace: None,
         idempotency: None,
         unique_key: None,
     })

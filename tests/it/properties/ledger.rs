@@ -95,6 +95,7 @@ impl<'a> Pair<'a> {
             run_at: later.then_some(RunAt::After(LONG)),
             metadata: None,
             correlation_id: None,
+            trace: None,
             unique_key: None,
             idempotency: None,
         };

@@ -141,6 +141,7 @@ impl Attempt {
             timeout: Duration::from_secs(60),
             cancel_grace: Duration::from_secs(5),
             correlation_id: None,
+            trace: None,
             checkpoint: None,
         };
         Self { context: Context::new(info, host.clone(), cancellation), host }

@@ -127,6 +127,7 @@ fn info() -> AttemptInfo {
         timeout: Duration::from_secs(120),
         cancel_grace: Duration::from_secs(5),
         correlation_id: None,
+        trace: None,
         checkpoint: None,
     }
 }

@@ -89,6 +89,8 @@ const KEY: Parameter = header(
 );
 const REQUEST_ID: Parameter =
     header("X-Request-Id", "Follows the job through logs and events, unless the body has a correlation_id.");
+const TRACE: Parameter =
+    header("traceparent", "The job's place in a distributed trace, with `tracestate`: W3C Trace Context.");
 const KNOWN: Parameter =
     header("If-None-Match", "An entity tag known already: the same version is answered 304, without a body.");
 const LIMIT: Parameter = query("limit", "integer", "The most of them in one answer.");
@@ -113,6 +115,7 @@ pub(super) const CALLS: &[Call] = &[
             KEY,
             header("Prefer", "`wait=N`: answer with the job's end if it comes within so many seconds."),
             REQUEST_ID,
+            TRACE,
         ],
         body: Some((JSON, shape::<SubmitRequest>)),
         answers: &[
@@ -143,7 +146,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "submitJobs",
         tag: "jobs",
         summary: "Submit many jobs at once; each is accepted or refused by itself.",
-        parameters: &[KEY, REQUEST_ID],
+        parameters: &[KEY, REQUEST_ID, TRACE],
         body: Some((JSON, shape::<BatchRequest>)),
         answers: &[told(200, "One answer per job, in their order.", shape::<BatchAnswer>)],
         refusals: &[400, 408, 413, 415, 422],

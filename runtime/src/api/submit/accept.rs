@@ -7,7 +7,7 @@ use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::{Api, view};
 use crate::broker::BrokerError;
 use crate::job::state::State;
-use crate::ledger::{Event, Job, LedgerError, NewJob, Submitted};
+use crate::ledger::{Job, LedgerError, NewJob, Submitted};
 use crate::notify::{road, topic};
 
 /// A job that is written down.
@@ -86,8 +86,7 @@ async fn publish(api: &Api, job: &Job) -> Result<(), BrokerError> {
 
 async fn announce(api: &Api, job: &Job) -> Result<(), BrokerError> {
     is_there(api)?;
-    let accepted = Event::accepted(job.id, &job.kind, job.correlation_id.as_deref(), job.created_at);
-    within(api.settings.publish_timeout, api.broker.announce(&topic::announcement(&accepted))).await
+    within(api.settings.publish_timeout, api.broker.announce(&topic::announcement(&job.accepted()))).await
 }
 
 /// It goes on the road later, so its acceptance is announced alone.

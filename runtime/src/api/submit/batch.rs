@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt};
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::accept::{Accepted, By, accept};
 use super::{count, idempotency, prepare};
-use crate::api::params::request_id;
 use crate::api::problem::{Answer, Fault, Refusal};
+use crate::api::request::Asked;
 use crate::api::{Api, body, json, view};
 use crate::clock;
 use crate::ledger::batch::MAX_BATCH;
@@ -29,8 +29,13 @@ struct Unread {
     jobs: Vec<Box<RawValue>>,
 }
 
-pub(in crate::api) async fn submit(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let (fresh_id, key) = (request_id(&headers)?, idempotency::key(&headers)?);
+pub(in crate::api) async fn submit(
+    State(api): State<Arc<Api>>,
+    Extension(asked): Extension<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let key = idempotency::key(&headers)?;
     let settings = &api.settings;
     let Unread { jobs } = body::json(&headers, body, settings.max_batch_bytes, settings.body_idle).await?;
     if !(1..=settings.max_batch).contains(&jobs.len()) {
@@ -38,30 +43,30 @@ pub(in crate::api) async fn submit(State(api): State<Arc<Api>>, headers: HeaderM
         return Err(Refusal::of_field(Fault::Invalid, "/jobs", message));
     }
     let owner = api.clone();
-    let items = api.to_the_end(async move { Ok(all(&owner, jobs, key, fresh_id).await) }).await?;
+    let items = api.to_the_end(async move { Ok(all(&owner, jobs, key, asked).await) }).await?;
     json(StatusCode::OK, &BatchAnswer { items })
 }
 
 /// As many at once as the ledger takes in one commit.
-async fn all(api: &Api, jobs: Vec<Box<RawValue>>, key: Option<String>, fresh_id: String) -> Vec<BatchItem> {
-    let asked = Instant::now();
-    let (key, fresh_id) = (key.as_deref(), fresh_id.as_str());
+async fn all(api: &Api, jobs: Vec<Box<RawValue>>, key: Option<String>, asked: Asked) -> Vec<BatchItem> {
+    let at = Instant::now();
+    let (key, asked) = (key.as_deref(), &asked);
     let each = |(index, job): (usize, Box<RawValue>)| async move {
         // No caller's key holds a space, so none is this one.
         let key = key.map(|key| format!("{key} {index}"));
-        item(one(api, &job, key, fresh_id, asked).await)
+        item(one(api, &job, key, asked, at).await)
     };
     stream::iter(jobs.into_iter().enumerate()).map(each).buffered(MAX_BATCH).collect().await
 }
 
-async fn one(api: &Api, job: &RawValue, key: Option<String>, fresh_id: &str, asked: Instant) -> Answer<Accepted> {
+async fn one(api: &Api, job: &RawValue, key: Option<String>, asked: &Asked, at: Instant) -> Answer<Accepted> {
     if job.get().len() as u64 > api.settings.max_body_bytes {
         let limit = api.settings.max_body_bytes;
         return Err(Refusal::new(Fault::TooLarge, format!("at most {limit} bytes are taken for one job")));
     }
     let request: SubmitRequest = body::parse(job.get().as_bytes())?;
     let kind = request.kind.clone();
-    let accepted = match prepare(api, request, key, fresh_id, asked).await {
+    let accepted = match prepare(api, request, key, asked, at).await {
         Ok(job) => accept(api, job).await,
         Err(refusal) => Err(refusal),
     };

@@ -42,6 +42,7 @@ pub(in crate::api) fn full(state: State) -> Job {
         }],
         metadata: Some(to_raw_value(&serde_json::json!({ "who": "me" })).unwrap()),
         correlation_id: Some("c-1".into()),
+        trace: None,
         unique_key: Some("u-1".into()),
         created_at: at(100),
         due_at: Some(at(200)),

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
+use longshore_sdk::Trace;
 use tokio::sync::mpsc;
 
 use crate::broker::{BrokerError, Delivery, Depth, JobMessage, Settlement};
@@ -18,6 +19,7 @@ pub(super) struct Message {
     id: String,
     body: Bytes,
     correlation_id: Option<String>,
+    trace: Option<Trace>,
     redelivered: bool,
 }
 
@@ -45,8 +47,16 @@ struct Taker {
 
 impl Message {
     pub(super) fn of(job: &JobMessage) -> Result<Self, BrokerError> {
-        let (kind, correlation_id) = (job.kind.clone(), job.correlation_id.clone());
-        Ok(Self { place: 0, kind, id: job.job.to_string(), body: job.body()?, correlation_id, redelivered: false })
+        let (kind, correlation_id, trace) = (job.kind.clone(), job.correlation_id.clone(), job.trace.clone());
+        Ok(Self {
+            place: 0,
+            kind,
+            id: job.job.to_string(),
+            body: job.body()?,
+            correlation_id,
+            trace,
+            redelivered: false,
+        })
     }
 }
 
@@ -144,6 +154,7 @@ impl Message {
         delivery.content_type = Some(longshore_sdk::wire::CONTENT_TYPE.to_owned());
         delivery.message_id = Some(self.id.clone());
         delivery.correlation_id.clone_from(&self.correlation_id);
+        delivery.trace.clone_from(&self.trace);
         delivery.redelivered = self.redelivered;
         delivery
     }

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use longshore_sdk::Trace;
 use tokio::sync::mpsc;
 
 use crate::broker::topology::{self, Exchange, MAX_NAME_BYTES, Topology};
@@ -12,6 +13,9 @@ use crate::broker::{Announcement, BrokerError, Control, Delivery, JobMessage, Se
 
 /// The header that says why a message was buried.
 pub const REASON_HEADER: &str = "x-longshore-reason";
+/// The headers of W3C Trace Context.
+const PARENT_HEADER: &str = "traceparent";
+const STATE_HEADER: &str = "tracestate";
 /// A reason is cut to this: all headers together must fit in one frame.
 const MAX_REASON_BYTES: usize = 4096;
 const JSON: &str = "application/json";
@@ -31,6 +35,10 @@ pub(super) fn job(topology: &Topology, message: &JobMessage) -> Result<Parcel, B
     let properties = stamped(longshore_sdk::wire::CONTENT_TYPE)
         .with_priority(topology::priority(message.lane))
         .with_type(message.kind.as_str().into());
+    let properties = match &message.trace {
+        Some(trace) => properties.with_headers(traced(FieldTable::default(), trace)),
+        None => properties,
+    };
     let properties = identified(properties, Some(&message.job.to_string()), message.correlation_id.as_deref());
     let key = topology.job_key(&message.kind, message.lane);
     Ok(Parcel { body: message.body()?, mandatory: true, ..parcel(topology.jobs(), &key, properties)? })
@@ -50,6 +58,7 @@ pub(super) fn dead(topology: &Topology, delivery: &Delivery, reason: &str) -> Re
     let mut headers = FieldTable::default();
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     headers.insert(REASON_HEADER.into(), AMQPValue::LongString(reason.into()));
+    let headers = delivery.trace.iter().fold(headers, traced);
     let mut properties = BasicProperties::default().with_delivery_mode(2).with_timestamp(now()).with_headers(headers);
     if let Some(content_type) = delivery.content_type.as_deref().and_then(short) {
         properties = properties.with_content_type(content_type);
@@ -73,6 +82,7 @@ pub(super) fn delivery(
     ours.content_type = text(from.properties.content_type());
     ours.message_id = text(from.properties.message_id());
     ours.correlation_id = text(from.properties.correlation_id());
+    ours.trace = from.properties.headers().as_ref().and_then(trace);
     ours.redelivered = from.redelivered;
     ours
 }
@@ -85,6 +95,24 @@ pub(super) fn read_event(from: lapin::message::Delivery) -> Option<Announcement>
 /// A control of a newer version is no business of ours.
 pub(super) fn read_control(from: lapin::message::Delivery) -> Option<Control> {
     serde_json::from_slice(&from.data).ok()
+}
+
+fn traced(mut headers: FieldTable, trace: &Trace) -> FieldTable {
+    headers.insert(PARENT_HEADER.into(), AMQPValue::LongString(trace.traceparent().into()));
+    if let Some(state) = trace.tracestate() {
+        headers.insert(STATE_HEADER.into(), AMQPValue::LongString(state.into()));
+    }
+    headers
+}
+
+/// A producer's trace, as its library wrote it: most send long strings, some short ones.
+fn trace(headers: &FieldTable) -> Option<Trace> {
+    let text = |name: &str| match headers.inner().get(name)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
+        _ => None,
+    };
+    Trace::read(text(PARENT_HEADER)?, text(STATE_HEADER))
 }
 
 /// AMQP's short strings end at 255 bytes and lapin panics past them, so a longer text goes without: the ledger has it whole.
@@ -130,6 +158,7 @@ mod tests {
             kind: kind.into(),
             lane: Lane::High,
             correlation_id: Some(correlation.into()),
+            trace: None,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::ledger::{Answer, Ended, Event, Unannounced};
 
 const HISTORY: &str = "\
 select j.id, j.kind, j.version, j.state, j.attempt, j.created_at, j.changed_at, j.started_at, j.started_version, j.progress, \
-    j.replays, j.correlation_id, a.attempt as line, a.ended, a.error, a.started_at as line_started_at, a.finished_at, \
+    j.replays, j.correlation_id, j.trace, a.attempt as line, a.ended, a.error, a.started_at as line_started_at, a.finished_at, \
     a.started_version as line_started_version, a.version as line_version, a.state as line_state \
 from jobs j left join attempts a on a.job = j.id where j.id = any($1) order by j.id, a.attempt";
 
@@ -53,6 +53,7 @@ fn outline(row: &Row) -> Outline {
         progress: read::json(row, "progress"),
         replays: read::json(row, "replays").unwrap_or_default(),
         correlation_id: row.get("correlation_id"),
+        trace: read::trace(row),
     }
 }
 

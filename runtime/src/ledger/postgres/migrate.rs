@@ -5,12 +5,13 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
     include_str!("../../../migrations/postgres/0004_history.sql"),
     include_str!("../../../migrations/postgres/0005_evidence.sql"),
+    include_str!("../../../migrations/postgres/0006_trace.sql"),
 ];
 
 /// The version of the schema that this program works with.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, Trace};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -16,7 +16,7 @@ use crate::ledger::{Ended, Event, Fence, Job, Priority, Ready, history};
 
 /// The columns that [`job`] reads.
 pub(super) const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
-     payload, result, error, progress, artifacts, metadata, correlation_id, unique_key, created_at, due_at, queued_at, started_at, \
+     payload, result, error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, \
      finished_at, worker, cancel_requested";
 
 pub(super) fn job(row: &Row) -> Job {
@@ -38,6 +38,7 @@ pub(super) fn job(row: &Row) -> Job {
         artifacts: json(row, "artifacts").unwrap_or_default(),
         metadata: raw(row, "metadata"),
         correlation_id: row.get("correlation_id"),
+        trace: trace(row),
         unique_key: row.get("unique_key"),
         created_at: row.get("created_at"),
         due_at: row.get("due_at"),
@@ -61,12 +62,13 @@ pub(super) fn moved(row: &Row) -> Event {
         error: json(row, "error"),
         progress: None,
         correlation_id: row.get("correlation_id"),
+        trace: trace(row),
         at: row.get("changed_at"),
     })
 }
 
 /// The columns that [`ready`] reads.
-pub(super) const READY: &str = "id, kind, priority, version, attempt, created_at, correlation_id";
+pub(super) const READY: &str = "id, kind, priority, version, attempt, created_at, correlation_id, trace";
 
 pub(super) fn ready(row: &Row) -> Ready {
     Ready {
@@ -77,7 +79,12 @@ pub(super) fn ready(row: &Row) -> Ready {
         attempt: number(row, "attempt"),
         created_at: row.get("created_at"),
         correlation_id: row.get("correlation_id"),
+        trace: trace(row),
     }
+}
+
+pub(super) fn trace(row: &Row) -> Option<Trace> {
+    row.get::<_, Option<&str>>("trace")?.parse().ok()
 }
 
 pub(super) fn state(row: &Row) -> State {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, Trace};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -17,12 +17,12 @@ use super::unique::{self, Held};
 use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
 
 // A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
-const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, unique_key, due_at, queued_at) \
-     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, unique_key, \
+const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, due_at, queued_at) \
+     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, trace, unique_key, \
         case when due > now() then due end, case when due > now() then null else now() end \
      from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
-        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::bigint[]) \
-        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, unique_key, run_at, delay_ms)) as t \
+        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[]) \
+        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms)) as t \
      on conflict (id) do nothing returning ";
 
 /// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
@@ -139,6 +139,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
     let timeouts: Vec<i64> = jobs.iter().map(|job| long_ms(job.timeout)).collect();
     let metadata: Vec<Option<&str>> = jobs.iter().map(|job| job.metadata.as_deref().map(RawValue::get)).collect();
     let correlations: Vec<Option<&str>> = jobs.iter().map(|job| job.correlation_id.as_deref()).collect();
+    let traces: Vec<Option<String>> = jobs.iter().map(|job| job.trace.as_ref().map(Trace::to_string)).collect();
     let uniques: Vec<Option<&str>> = jobs.iter().map(|job| job.unique_key.as_deref()).collect();
     let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
     let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
@@ -155,6 +156,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
                 &timeouts,
                 &metadata,
                 &correlations,
+                &traces,
                 &uniques,
                 &run_ats,
                 &delays,

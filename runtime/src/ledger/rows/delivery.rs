@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use longshore_sdk::api::EventId;
-use longshore_sdk::{Artifact, ErrorReport, JobId, Progress};
+use longshore_sdk::{Artifact, ErrorReport, JobId, Progress, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -75,6 +75,8 @@ pub struct Granted {
     pub timeout: Duration,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// How long it could have run already: from its due time to this claim.
@@ -162,6 +164,8 @@ pub struct Event {
     pub progress: Option<Report>,
     /// The id that follows the request.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// When it happened.
     pub at: Timestamp,
 }
@@ -190,7 +194,7 @@ pub struct Unannounced {
 }
 
 impl Event {
-    /// A job was accepted.
+    /// A job was accepted; its trace, if it has one, is the caller's to add.
     pub fn accepted(job: JobId, kind: &str, correlation_id: Option<&str>, at: Timestamp) -> Self {
         Self {
             job,
@@ -202,6 +206,7 @@ impl Event {
             error: None,
             progress: None,
             correlation_id: correlation_id.map(str::to_owned),
+            trace: None,
             at,
         }
     }
@@ -220,6 +225,7 @@ impl Granted {
             version: self.version,
             state: State::Running,
             attempt: self.fence.attempt,
+            trace: self.trace.clone(),
             ..Event::accepted(self.fence.job, &self.kind, self.correlation_id.as_deref(), self.started_at)
         }
     }

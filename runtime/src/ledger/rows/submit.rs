@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, Trace};
 use serde_json::value::RawValue;
 
 use super::{Job, Priority};
@@ -31,6 +31,8 @@ pub struct NewJob {
     pub metadata: Option<Box<RawValue>>,
     /// The id that follows the request through logs and events.
     pub correlation_id: Option<String>,
+    /// Its place in a distributed trace.
+    pub trace: Option<Trace>,
     /// At most one unfinished job of its kind has this key.
     pub unique_key: Option<String>,
     /// What makes a repeated submit find the first one's job.
@@ -51,6 +53,7 @@ impl NewJob {
             run_at: None,
             metadata: None,
             correlation_id: None,
+            trace: None,
             unique_key: None,
             idempotency: None,
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::{ErrorReport, JobId};
+use longshore_sdk::{ErrorReport, JobId, Trace};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row};
 use serde::Serialize;
@@ -144,6 +144,11 @@ impl<'row> Columns<'row> {
         Ok(self.take::<Option<Raw>>()?.map(|Raw(raw)| raw))
     }
 
+    pub(super) fn trace(&mut self) -> rusqlite::Result<Option<Trace>> {
+        let kept: Option<String> = self.take()?;
+        kept.map(|text| text.parse().map_err(|error| FromSqlError::other(error).into())).transpose()
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
         Ok(self.take::<Option<Json<T>>>()?.map(|Json(value)| value))
     }
@@ -188,12 +193,13 @@ pub(super) struct Head {
     pub(super) started_version: Option<i64>,
     pub(super) error: Option<ErrorReport>,
     pub(super) correlation_id: Option<String>,
+    pub(super) trace: Option<Trace>,
     /// How far it last said that it was.
     pub(super) shown: Option<f64>,
 }
 
 const HEAD: &str = "seq, id, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
-     cancel_requested, due_at, started_at, started_version, error, correlation_id, json_extract(progress, '$.fraction')";
+     cancel_requested, due_at, started_at, started_version, error, correlation_id, trace, json_extract(progress, '$.fraction')";
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     let mut row = Columns::of(row);
@@ -215,6 +221,7 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
         started_version: row.take()?,
         error: row.json()?,
         correlation_id: row.take()?,
+        trace: row.trace()?,
         shown: row.take()?,
     })
 }
@@ -236,7 +243,7 @@ impl Head {
 }
 
 const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, payload, result, \
-     error, progress, artifacts, metadata, correlation_id, unique_key, created_at, due_at, queued_at, started_at, finished_at, worker, \
+     error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, finished_at, worker, \
      cancel_requested";
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -259,6 +266,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         artifacts: row.json()?.unwrap_or_default(),
         metadata: row.maybe_raw()?,
         correlation_id: row.take()?,
+        trace: row.trace()?,
         unique_key: row.take()?,
         created_at: row.at()?,
         due_at: row.maybe_at()?,
@@ -283,7 +291,7 @@ pub(super) fn job_of(db: &Connection, job: JobId) -> Answer<Option<Job>> {
 pub(super) fn ready(db: &Connection, which: &str, params: impl Params) -> Answer<Vec<Ready>> {
     rows(
         db,
-        &format!("select id, kind, priority, version, attempt, created_at, correlation_id from jobs {which}"),
+        &format!("select id, kind, priority, version, attempt, created_at, correlation_id, trace from jobs {which}"),
         params,
         |row| {
             let mut row = Columns::of(row);
@@ -295,6 +303,7 @@ pub(super) fn ready(db: &Connection, which: &str, params: impl Params) -> Answer
                 attempt: row.take()?,
                 created_at: row.at()?,
                 correlation_id: row.take()?,
+                trace: row.trace()?,
             })
         },
     )

@@ -9,7 +9,7 @@ use crate::ledger::history::{self, Line, Outline};
 use crate::ledger::{Answer, Event, Unannounced};
 
 const OUTLINE: &str = "seq, id, kind, version, state, attempt, created_at, changed_at, started_at, started_version, progress, \
-     replays, correlation_id";
+     replays, correlation_id, trace";
 
 /// A job's events, if there is such a job.
 pub(super) fn of(db: &Connection, job: JobId) -> Answer<Option<Vec<Event>>> {
@@ -44,6 +44,7 @@ fn outline(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Outline)> {
         progress: row.json()?,
         replays: row.json()?.unwrap_or_default(),
         correlation_id: row.take()?,
+        trace: row.trace()?,
     };
     Ok((seq, outline))
 }

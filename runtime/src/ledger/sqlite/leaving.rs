@@ -148,6 +148,7 @@ pub(super) fn leave(
         error: error.cloned(),
         progress: None,
         correlation_id: head.correlation_id,
+        trace: head.trace,
         at: moment(now)?,
     }))
 }
@@ -206,6 +207,7 @@ mod tests {
             started_version: Some(2),
             error: None,
             correlation_id: None,
+            trace: None,
             shown: None,
         }
     }

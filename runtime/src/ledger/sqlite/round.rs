@@ -85,6 +85,7 @@ fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
             max_attempts: row.take()?,
             timeout: row.millis()?,
             correlation_id: head.correlation_id.clone(),
+            trace: head.trace.clone(),
             created_at: row.at()?,
             waited: row.between()?,
         })

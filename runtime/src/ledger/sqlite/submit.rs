@@ -1,7 +1,7 @@
 //! How a job comes in: its keys first, then its row and its payload, in the caller's transaction.
 //! It checks nothing of what a job asks for; that is the API's. What becomes of the row is in [`super::jobs`] and [`super::round`].
 
-use longshore_sdk::JobId;
+use longshore_sdk::{JobId, Trace};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use serde_json::value::RawValue;
 
@@ -67,8 +67,8 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
     let due_at = due(new.run_at, now);
     let inserted = db
         .prepare_cached(
-            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, unique_key, created_at, \
-             changed_at, due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, \
+            "insert into jobs (id, kind, priority, max_attempts, timeout_ms, correlation_id, trace, unique_key, created_at, \
+             changed_at, due_at, queued_at) values (:id, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, :trace, \
              :unique_key, :now, :now, :due_at, :queued_at) on conflict (id) do nothing",
         )?
         .execute(named_params! {
@@ -78,6 +78,7 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
             ":max_attempts": new.max_attempts,
             ":timeout_ms": millis(new.timeout),
             ":correlation_id": new.correlation_id,
+            ":trace": new.trace.as_ref().map(Trace::to_string),
             ":unique_key": new.unique_key,
             ":now": now,
             ":due_at": due_at,

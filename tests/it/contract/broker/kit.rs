@@ -82,7 +82,7 @@ async fn exhumed_from(url: &str) -> Result<(String, Bytes)> {
 }
 
 pub(super) fn job() -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None }
+    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
 }
 
 pub(super) async fn next(consumer: &mut Consumer) -> Result<Delivery> {

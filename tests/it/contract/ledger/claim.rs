@@ -20,6 +20,7 @@ pub(super) async fn a_claim_starts_the_next_attempt(ledger: Arc<dyn Ledger>) {
     assert_eq!((run.charged, run.max_attempts, run.timeout), (0, 5, Duration::from_secs(60)));
     assert!(run.checkpoint.is_none());
     assert_eq!(run.correlation_id.as_deref(), Some("c-1"));
+    assert_eq!(run.trace, Some(trace()));
     let row = look(&*ledger, job).await;
     assert_eq!((row.state, row.version, row.attempt, row.worker), (State::Running, 2, 1, Some(worker)));
     assert_eq!((row.due_at, row.queued_at, row.finished_at), (None, None, None));

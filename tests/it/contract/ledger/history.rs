@@ -34,7 +34,7 @@ pub(super) async fn a_history_is_what_was_told_at_every_step(ledger: Arc<dyn Led
     let submitted = ledger.submit(&[new_job()]).await.unwrap();
     let row = made(&submitted[0]);
     let job = row.id;
-    let mut expected = vec![Event::accepted(job, &row.kind, row.correlation_id.as_deref(), row.created_at)];
+    let mut expected = vec![row.accepted()];
     assert_eq!(told(&*ledger, job).await, expected);
     expected.extend(attempt(&*ledger, worker, job, retry(SHORT)).await);
     // A delivery that comes too early is no event.

@@ -24,6 +24,7 @@ pub(super) async fn a_completed_job_keeps_its_output(ledger: Arc<dyn Ledger>) {
     assert_eq!((event.job, event.kind.as_str(), event.state), (fence.job, "demo.greet", State::Completed));
     assert_eq!((event.version, event.attempt, event.error), (3, 1, None));
     assert_eq!(event.correlation_id.as_deref(), Some("c-1"));
+    assert_eq!(event.trace, Some(trace()));
     let attempt = ledger.attempts(fence.job).await.unwrap().remove(0);
     assert_eq!((attempt.attempt, attempt.worker, attempt.ended), (1, Some(fence.worker), Ended::Done));
     assert_eq!((Some(attempt.started_at), attempt.finished_at, attempt.error), (started, event.at, None));

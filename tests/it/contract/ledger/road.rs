@@ -37,9 +37,11 @@ pub(super) async fn due_jobs_come_oldest_first_and_only_those(ledger: Arc<dyn Le
         attempt: 1,
         created_at,
         correlation_id: None,
+        trace: Some(trace()),
     };
     assert_eq!(due[0], first);
     assert_eq!(due[1].correlation_id.as_deref(), Some("c-1"));
+    assert_eq!(due[1].trace, Some(trace()));
     assert_eq!(ledger.due(2).await.unwrap(), due[..2]);
     assert!(ledger.due(0).await.unwrap().is_empty());
 }

@@ -7,7 +7,7 @@ use longshore_runtime::ledger::{
     Beat, Claim, Claimed, Ended, Event, Fence, Granted, Job, Ledger, NewJob, Priority, Record, Recorded, Report, RunAt,
     Settle, Submitted, Whose, WorkerCard,
 };
-use longshore_sdk::{ErrorReport, JobId, Progress};
+use longshore_sdk::{ErrorReport, JobId, Progress, Trace};
 use longshore_tests::until::until;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -25,6 +25,10 @@ pub(super) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
 
+pub(super) fn trace() -> Trace {
+    Trace::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")).expect("a trace")
+}
+
 pub(super) fn new_job() -> NewJob {
     NewJob {
         id: JobId::fresh(),
@@ -36,6 +40,7 @@ pub(super) fn new_job() -> NewJob {
         run_at: None,
         metadata: None,
         correlation_id: Some("c-1".into()),
+        trace: Some(trace()),
         unique_key: None,
         idempotency: None,
     }

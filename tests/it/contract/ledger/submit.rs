@@ -30,6 +30,7 @@ pub(super) async fn a_job_that_is_due_is_on_the_road_at_once(ledger: Arc<dyn Led
         assert_eq!((job.worker, job.started_at, job.finished_at, job.due_at), (None, None, None, None));
         assert!(job.result.is_none() && job.error.is_none() && job.progress.is_none() && job.artifacts.is_empty());
         assert_eq!(job.correlation_id.as_deref(), Some("c-1"));
+        assert_eq!(job.trace, Some(trace()));
         assert_eq!(job.queued_at, Some(job.created_at));
         assert!(job.created_at >= before && job.created_at <= ledger.now().await.unwrap());
     }
