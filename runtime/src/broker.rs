@@ -15,6 +15,7 @@ use bytes::Bytes;
 use longshore_sdk::{JobId, Trace, wire};
 use tokio::sync::mpsc;
 
+use crate::tenant::Tenant;
 pub use consumer::Consumer;
 
 /// Why the broker did not take it.
@@ -33,6 +34,8 @@ pub enum BrokerError {
 pub struct JobMessage {
     /// The job; also the message's id.
     pub job: JobId,
+    /// Whose it is, for who reads headers.
+    pub tenant: Tenant,
     /// Its kind, which names the queue.
     pub kind: String,
     /// Which of the kind's queues.
@@ -73,6 +76,8 @@ impl Lane {
 pub struct Announcement {
     /// The event's id, the same on every repeat.
     pub id: String,
+    /// Whose job it is about, for who reads headers.
+    pub tenant: Tenant,
     /// The topic, e.g. `job.image.resize.completed`.
     pub topic: String,
     /// A CloudEvent as JSON.
@@ -187,6 +192,8 @@ pub struct Delivery {
     pub correlation_id: Option<String>,
     /// Its place in a distributed trace.
     pub trace: Option<Trace>,
+    /// Whose job it is, as its producer wrote it.
+    pub tenant: Option<String>,
     /// The broker believes it delivered this before. A hint: false proves nothing.
     pub redelivered: bool,
     receipt: Receipt,
@@ -220,6 +227,7 @@ impl Delivery {
             kind,
             correlation_id: None,
             trace: None,
+            tenant: None,
             redelivered: false,
             receipt,
         }

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::metrics;
+use crate::tenant::Tenant;
 pub use audit::{AuditPage, AuditPatience, Check, Violation};
 pub use facts::DatabaseFacts;
 pub use rows::*;
@@ -90,8 +91,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// job holds its unique key.
     async fn replay(&self, job: JobId) -> Answer<Replaying>;
 
-    /// Dead letters of a kind, oldest first.
-    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>>;
+    /// Those of these jobs that are this tenant's. A job never changes hands, so the answer stays true.
+    async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>>;
+    /// A tenant's dead letters of a kind, oldest first.
+    async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>>;
     /// Removes those of these jobs that are dead letters and owe no announcement, with their attempts and idempotency keys;
     /// says how many.
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize>;

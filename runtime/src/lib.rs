@@ -19,6 +19,7 @@ mod simulation;
 pub mod stop;
 pub mod storage;
 pub mod telemetry;
+pub mod tenant;
 pub mod worker;
 
 pub use cli::main_with as run;

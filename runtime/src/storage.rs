@@ -1,5 +1,5 @@
-//! Where uploads and artifacts lie: a directory of this machine, or a bucket. Uploads are `files/<id>`, outputs
-//! `artifacts/<job>/<attempt>/<name>`, so that a dead attempt's files are never taken for a living one's.
+//! Where uploads and artifacts lie: a directory of this machine, or a bucket. Uploads are `files/<id>`
+//! (`tenants/<tenant>/files/<id>` where the tenant is not the house itself), outputs `artifacts/<job>/<attempt>/<name>`, so that a dead attempt's files are never taken for a living one's.
 //! It never makes a path of anything a caller wrote. Read [`source`] for the rules on inputs, [`stage`] for outputs.
 
 pub mod address;
@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use uuid::Uuid;
 
+use crate::tenant::Tenant;
 use roots::Roots;
 
 /// Parts of one upload on their way to the store at once: bounds its memory to five times 5 MiB.
@@ -123,17 +124,18 @@ impl Storage {
         Ok(Self { store, root, roots, settings, keeping: kept::Keeping::default() })
     }
 
-    /// Stores an upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
+    /// Stores a tenant's upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
     ///
     /// # Errors
     /// [`StorageError::TooLarge`], [`StorageError::Interrupted`] when `body` fails, [`StorageError::Unavailable`].
     pub async fn put_file<E: std::fmt::Display>(
         &self,
+        whose: &Tenant,
         id: Uuid,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
         limit: u64,
     ) -> Result<Stored, StorageError> {
-        self.put(&file_key(id), body, limit).await
+        self.put(&file_key(whose, id), body, limit).await
     }
 
     /// Writes, reads and removes a few bytes, as an upload would be.
@@ -157,8 +159,8 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Missing`], [`StorageError::Unavailable`].
-    pub async fn delete_file(&self, id: Uuid) -> Result<(), StorageError> {
-        self.store.delete(&file_key(id)).await.map_err(StorageError::from)
+    pub async fn delete_file(&self, whose: &Tenant, id: Uuid) -> Result<(), StorageError> {
+        self.store.delete(&file_key(whose, id)).await.map_err(StorageError::from)
     }
 
     /// Opens an artifact, or the given part of it.
@@ -247,8 +249,12 @@ async fn content(found: object_store::GetResult) -> Result<Content, StorageError
     }
 }
 
-fn file_key(id: Uuid) -> Key {
-    Key::from_iter(["files".to_owned(), id.to_string()])
+/// An upload is found under its tenant's name alone, so that nobody's job reads another's, whatever it names.
+fn file_key(whose: &Tenant, id: Uuid) -> Key {
+    match whose.is_default() {
+        true => Key::from_iter(["files".to_owned(), id.to_string()]),
+        false => Key::from_iter(["tenants".to_owned(), whose.to_string(), "files".to_owned(), id.to_string()]),
+    }
 }
 
 fn attempt_key(job: JobId, attempt: u32) -> Key {

@@ -135,7 +135,14 @@ mod tests {
     }
 
     fn message(job: JobId) -> JobMessage {
-        JobMessage { job, kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
+        JobMessage {
+            tenant: crate::tenant::Tenant::default(),
+            job,
+            kind: KIND.into(),
+            lane: Lane::Normal,
+            correlation_id: None,
+            trace: None,
+        }
     }
 
     async fn ready(broker: &Embedded) -> Option<u64> {

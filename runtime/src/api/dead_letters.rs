@@ -17,6 +17,7 @@ use super::{Api, body, json};
 use crate::broker::Control;
 use crate::job::state::State as JobState;
 use crate::ledger::Replaying;
+use crate::tenant::Tenant;
 
 pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Answer<Response> {
     let params = Params::read(&uri, &["kind", "limit", "before"])?;
@@ -57,7 +58,7 @@ async fn chosen(api: &Api, headers: &HeaderMap, body: Body) -> Answer<(Vec<JobId
     match meant(choice, api.settings.max_bulk)? {
         Meant::Ids(ids) => Ok((ids, false)),
         Meant::Kind(kind, limit) => {
-            let ids = api.ask(api.ledger.dead_letters(&kind, limit)).await?;
+            let ids = api.ask(api.ledger.dead_letters(&Tenant::default(), &kind, limit)).await?;
             let more = ids.len() == limit;
             Ok((ids, more))
         }

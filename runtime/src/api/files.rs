@@ -17,6 +17,7 @@ use super::problem::{Answer, Fault, Refusal};
 use super::{Api, json, view};
 use crate::ledger::File;
 use crate::storage::{StorageError, Stored};
+use crate::tenant::Tenant;
 
 const MAX_NAME_BYTES: usize = 255;
 const MAX_TYPE_BYTES: usize = 255;
@@ -47,7 +48,7 @@ async fn keep(api: &Api, name: String, content_type: String, body: Body) -> Answ
         forget(api, id).await;
         return Err(Refusal::new(Fault::Malformed, "the body is empty; send the file's bytes as the body"));
     }
-    let file = File { id, name, content_type, bytes, sha256 };
+    let file = File { id, tenant: Tenant::default(), name, content_type, bytes, sha256 };
     match api.ask(api.ledger.add_file(&file)).await {
         Ok(()) => Ok(file),
         Err(error) => {
@@ -65,14 +66,14 @@ async fn store(api: &Api, id: Uuid, body: Body) -> Answer<Stored> {
             let _ = noted.set(*idle);
         }
     });
-    match (api.storage.put_file(id, body, api.settings.max_upload_bytes).await, slow.get()) {
+    match (api.storage.put_file(&Tenant::default(), id, body, api.settings.max_upload_bytes).await, slow.get()) {
         (Err(StorageError::Interrupted(_)), Some(idle)) => Err(BodyError::TooSlow(*idle).into()),
         (answer, _) => Ok(answer?),
     }
 }
 
 async fn forget(api: &Api, id: Uuid) {
-    if let Err(error) = api.storage.delete_file(id).await {
+    if let Err(error) = api.storage.delete_file(&Tenant::default(), id).await {
         tracing::warn!(file.id = %id, %error, "an upload that nobody will ask for stays in the storage");
     }
 }

@@ -164,7 +164,7 @@ pub(super) fn narrowed(params: &Params, state: Option<JobState>, max_page: usize
         return Err(Refusal::of_field(Fault::Malformed, "limit", format!("must be {wanted}")));
     }
     let before = params.get("before", "a job's id")?;
-    Ok(Filter { state, kind: params.get("kind", "a kind")?, before, limit })
+    Ok(Filter { tenant: None, state, kind: params.get("kind", "a kind")?, before, limit })
 }
 
 struct StateWord(JobState);

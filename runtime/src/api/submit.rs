@@ -32,6 +32,7 @@ use crate::clock;
 use crate::ledger::{Job, NewJob, Priority, RunAt};
 use crate::metrics;
 use crate::metrics::labels::Submit;
+use crate::tenant::Tenant;
 
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
@@ -140,6 +141,7 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
     let policy = &known.kind.policy;
     Ok(NewJob {
         id: JobId::fresh(),
+        tenant: Tenant::default(),
         kind: request.kind,
         payload: request.payload,
         priority: request.priority.map_or(Priority::Normal, priority),

@@ -93,7 +93,7 @@ pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerView {
 
 /// An uploaded file.
 pub(super) fn file(file: File) -> FileView {
-    let File { id, name, content_type, bytes, sha256 } = file;
+    let File { id, name, content_type, bytes, sha256, tenant: _ } = file;
     FileView { id: id.to_string(), name, bytes, sha256, content_type }
 }
 

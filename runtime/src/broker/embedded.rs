@@ -327,7 +327,14 @@ mod tests {
     use longshore_sdk::JobId;
 
     fn job() -> JobMessage {
-        JobMessage { job: JobId::fresh(), kind: "demo".into(), lane: Lane::Normal, correlation_id: None, trace: None }
+        JobMessage {
+            tenant: crate::tenant::Tenant::default(),
+            job: JobId::fresh(),
+            kind: "demo".into(),
+            lane: Lane::Normal,
+            correlation_id: None,
+            trace: None,
+        }
     }
 
     #[tokio::test]

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ended, Event, Report};
 use crate::job::state::State;
+use crate::tenant::Tenant;
 
 /// What a history needs of a job's row.
 #[derive(Debug, Clone)]
 pub(super) struct Outline {
     pub(super) job: JobId,
+    pub(super) tenant: Tenant,
     pub(super) kind: String,
     pub(super) version: i64,
     pub(super) state: State,
@@ -75,7 +77,8 @@ pub(super) fn ending(event: Event) -> Event {
 
 impl Outline {
     fn accepted(&self) -> Event {
-        let accepted = Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        let accepted =
+            Event::accepted(self.job, &self.tenant, &self.kind, self.correlation_id.as_deref(), self.created_at);
         Event { trace: self.trace.clone(), ..accepted }
     }
 
@@ -143,6 +146,7 @@ mod tests {
     fn outline(state: State, version: i64, attempt: u32) -> Outline {
         Outline {
             job: JobId::fresh(),
+            tenant: Tenant::default(),
             kind: "demo".into(),
             version,
             state,

@@ -33,6 +33,7 @@ use super::{
     Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
     Unannounced, Whose, WorkerCard, WorkerRow,
 };
+use crate::tenant::Tenant;
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -174,8 +175,12 @@ impl Ledger for Postgres {
         self.replay_job(job).await
     }
 
-    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
-        self.dead_of(kind, limit).await
+    async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
+        self.whose(tenant, jobs).await
+    }
+
+    async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        self.dead_of(whose, kind, limit).await
     }
 
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {

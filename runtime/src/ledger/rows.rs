@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::job::state::State;
+use crate::tenant::Tenant;
 
 /// Which of a kind's jobs go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ impl Priority {
 pub struct Job {
     /// Its id.
     pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its kind.
     pub kind: String,
     /// Where it is.
@@ -111,7 +114,8 @@ pub struct Job {
 impl Job {
     /// The event of its acceptance.
     pub fn accepted(&self) -> Event {
-        let accepted = Event::accepted(self.id, &self.kind, self.correlation_id.as_deref(), self.created_at);
+        let accepted =
+            Event::accepted(self.id, &self.tenant, &self.kind, self.correlation_id.as_deref(), self.created_at);
         Event { trace: self.trace.clone(), ..accepted }
     }
 }
@@ -223,6 +227,8 @@ pub enum Replaying {
 pub struct Ready {
     /// The job.
     pub job: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its kind.
     pub kind: String,
     /// Its priority.
@@ -243,6 +249,7 @@ impl From<&Job> for Ready {
     fn from(job: &Job) -> Self {
         Self {
             job: job.id,
+            tenant: job.tenant.clone(),
             kind: job.kind.clone(),
             priority: job.priority,
             version: job.version,
@@ -260,7 +267,7 @@ impl Ready {
     pub fn accepted(&self) -> Option<Event> {
         let accepted = || Event {
             trace: self.trace.clone(),
-            ..Event::accepted(self.job, &self.kind, self.correlation_id.as_deref(), self.created_at)
+            ..Event::accepted(self.job, &self.tenant, &self.kind, self.correlation_id.as_deref(), self.created_at)
         };
         (self.attempt == 0).then(accepted)
     }
@@ -282,6 +289,8 @@ pub struct Census {
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Only this tenant's.
+    pub tenant: Option<Tenant>,
     /// Only in this state.
     pub state: Option<State>,
     /// Only of this kind.
@@ -310,6 +319,8 @@ pub struct Kind {
 pub struct File {
     /// Its id.
     pub id: Uuid,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// What the uploader called it; never used as a path.
     pub name: String,
     /// Its media type.

@@ -36,6 +36,7 @@ use super::{
     Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
     Unannounced, Whose, WorkerCard, WorkerRow,
 };
+use crate::tenant::Tenant;
 
 /// Threads that read beside the writer: one for a long listing, one for everybody else.
 const READERS: usize = 2;
@@ -194,9 +195,14 @@ impl Ledger for Sqlite {
         self.write(move |db, now| jobs::replay(db, now, job)).await
     }
 
-    async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
-        let kind = kind.to_owned();
-        self.read(move |db, _| jobs::dead_of(db, &kind, limit)).await
+    async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
+        let (tenant, jobs) = (tenant.clone(), jobs.to_vec());
+        self.read(move |db, _| jobs::owned(db, &tenant, &jobs)).await
+    }
+
+    async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        let (whose, kind) = (whose.clone(), kind.to_owned());
+        self.read(move |db, _| jobs::dead_of(db, &whose, &kind, limit)).await
     }
 
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {

@@ -145,13 +145,19 @@ fn job_of(id: &str) -> Option<JobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::Tenant;
 
     /// Longer than any test: whoever is not woken fails by its timeout.
     const LONG: Duration = Duration::from_secs(3600);
 
     fn about(job: JobId) -> Heard<Announcement> {
         let topic = "job.demo.greet.completed".into();
-        Heard::Message(Announcement { id: format!("{job}.3"), topic, body: bytes::Bytes::new() })
+        Heard::Message(Announcement {
+            id: format!("{job}.3"),
+            tenant: Tenant::default(),
+            topic,
+            body: bytes::Bytes::new(),
+        })
     }
 
     /// Whether the waiter has news now. On a paused clock an hour passes at once when there is none.
@@ -185,7 +191,8 @@ mod tests {
         let feed = Feed::default();
         let mut waiter = feed.waiter(JobId::fresh());
         for id in ["", "x.1", "no-dot"] {
-            feed.hear(&Heard::Message(Announcement { id: id.into(), topic: "x".into(), body: bytes::Bytes::new() }));
+            let (tenant, body) = (Tenant::default(), bytes::Bytes::new());
+            feed.hear(&Heard::Message(Announcement { id: id.into(), tenant, topic: "x".into(), body }));
         }
         assert!(!has_news(&mut waiter).await);
     }

@@ -12,5 +12,5 @@ pub fn message(ready: &Ready) -> JobMessage {
         Priority::Low => Lane::Low,
     };
     let (kind, correlation_id, trace) = (ready.kind.clone(), ready.correlation_id.clone(), ready.trace.clone());
-    JobMessage { job: ready.job, kind, lane, correlation_id, trace }
+    JobMessage { job: ready.job, tenant: ready.tenant.clone(), kind, lane, correlation_id, trace }
 }

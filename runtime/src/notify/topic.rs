@@ -13,6 +13,7 @@ use crate::ledger::{Ended, Event};
 pub fn announcement(event: &Event) -> Announcement {
     Announcement {
         id: event.id().to_string(),
+        tenant: event.tenant.clone(),
         topic: format!("job.{}.{}", event.kind, word(event).word()),
         body: body(event),
     }
@@ -32,6 +33,7 @@ pub fn cloud_event(event: &Event) -> api::Event {
         source: "/longshore".into(),
         event_type: format!("longshore.job.{}", word.word()),
         subject: event.job,
+        tenant: event.tenant.to_string(),
         time: event.at,
         datacontenttype: "application/json".into(),
         data: EventData {
@@ -85,7 +87,13 @@ mod tests {
     use crate::ledger::Report;
 
     fn event(state: State, attempt: u32) -> Event {
-        let accepted = Event::accepted(JobId::fresh(), "image.resize", Some("r-1"), Timestamp::UNIX_EPOCH);
+        let accepted = Event::accepted(
+            JobId::fresh(),
+            &"north".parse().unwrap(),
+            "image.resize",
+            Some("r-1"),
+            Timestamp::UNIX_EPOCH,
+        );
         Event { version: 3, state, attempt, ..accepted }
     }
 
@@ -98,7 +106,7 @@ mod tests {
         assert_eq!(one.topic, "job.image.resize.completed");
         let body: serde_json::Value = serde_json::from_slice(&one.body).unwrap();
         assert_eq!((&body["data"]["state"], &body["specversion"]), (&"completed".into(), &"1.0".into()));
-        assert_eq!(body["id"], one.id);
+        assert_eq!((&body["id"], &body["tenant"]), (&one.id.as_str().into(), &"north".into()));
     }
 
     #[test]

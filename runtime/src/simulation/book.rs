@@ -16,6 +16,7 @@ use crate::ledger::{
     Job, Kind, Ledger, NewJob, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
     Unannounced, Whose, WorkerCard, WorkerRow,
 };
+use crate::tenant::Tenant;
 
 /// The world's ledger in a process's hands.
 pub(super) struct Book(pub(super) Arc<Process>);
@@ -91,7 +92,8 @@ passed_on! {
     fn save_progress(worker: Uuid, progress: &[(Fence, Report)]) -> ();
     fn cancel(job: JobId) -> Canceling;
     fn replay(job: JobId) -> Replaying;
-    fn dead_letters(kind: &str, limit: usize) -> Vec<JobId>;
+    fn owned(tenant: &Tenant, jobs: &[JobId]) -> Vec<JobId>;
+    fn dead_letters(whose: &Tenant, kind: &str, limit: usize) -> Vec<JobId>;
     fn purge(jobs: &[JobId]) -> usize;
     fn remove_idle_keys(limit: usize) -> usize;
     fn due(limit: usize) -> Vec<Ready>;

@@ -70,7 +70,14 @@ async fn broker_outage(world: &World, wiped: bool) {
 async fn repeat(world: &World) {
     let jobs = world.ledger.list(&Filter { limit: 100, ..Filter::default() }).await.unwrap();
     for job in jobs {
-        let message = JobMessage { job: job.id, kind: job.kind, lane: Lane::Normal, correlation_id: None, trace: None };
+        let message = JobMessage {
+            job: job.id,
+            tenant: job.tenant,
+            kind: job.kind,
+            lane: Lane::Normal,
+            correlation_id: None,
+            trace: None,
+        };
         world.broker.publish(&message).await.unwrap();
     }
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::location::s3;
 use super::roots::Ruling;
 use super::{Storage, StorageError, StorageSettings, fetch, file_key};
+use crate::tenant::Tenant;
 
 /// What the rules say of an address, before anything is asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,13 +26,13 @@ enum Road {
 }
 
 impl Storage {
-    /// Brings `source` to a local path: the file itself where that is possible, else a copy in `scratch`.
+    /// Brings `source` to a local path for a job of `whose`: the file itself where that is possible, else a copy in `scratch`.
     ///
     /// # Errors
     /// Fatal with code `source_forbidden`, `source_missing` or `source_too_large`; a retry when it does not answer.
-    pub async fn fetch_to(&self, source: &Source, scratch: &Path) -> Result<Input> {
+    pub async fn fetch_to(&self, whose: &Tenant, source: &Source, scratch: &Path) -> Result<Input> {
         match source {
-            Source::File(id) => self.fetch_upload(id, scratch).await,
+            Source::File(id) => self.fetch_upload(whose, id, scratch).await,
             Source::Path(path) => self.fetch_path(path).await,
             Source::Url(address) => match road(&self.settings, address)? {
                 Road::Http(url) => fetch::fetch(&self.settings, &url, &target(scratch)).await,
@@ -43,10 +44,10 @@ impl Storage {
         }
     }
 
-    async fn fetch_upload(&self, id: &str, scratch: &Path) -> Result<Input> {
+    async fn fetch_upload(&self, whose: &Tenant, id: &str, scratch: &Path) -> Result<Input> {
         let id: Uuid = id.parse().map_err(|_| missing("no uploaded file has this id"))?;
-        let Some(root) = &self.root else { return self.download(&self.store, &file_key(id), scratch).await };
-        let path = root.join(file_key(id).as_ref());
+        let Some(root) = &self.root else { return self.download(&self.store, &file_key(whose, id), scratch).await };
+        let path = root.join(file_key(whose, id).as_ref());
         let facts = tokio::fs::metadata(&path).await.map_err(|error| StorageError::from(error).into_failure())?;
         self.within_limit(Input { path, bytes: facts.len() })
     }

@@ -63,7 +63,7 @@ impl Place {
     }
 
     async fn fetch(&self, source: Source) -> Answer<longshore_sdk::context::Input> {
-        self.storage.fetch_to(&source, self.directory.path()).await
+        self.storage.fetch_to(&Tenant::default(), &source, self.directory.path()).await
     }
 }
 
@@ -71,7 +71,7 @@ impl Place {
 async fn an_upload_is_hashed_and_is_an_input_where_it_lies() {
     let place = place();
     let id = Uuid::now_v7();
-    let stored = place.storage.put_file(id, body(&["he", "llo"]), 5).await.unwrap();
+    let stored = place.storage.put_file(&Tenant::default(), id, body(&["he", "llo"]), 5).await.unwrap();
     assert_eq!(stored, Stored { bytes: 5, sha256: HELLO_SHA256.into() });
     let input = place.fetch(Source::file(id.to_string())).await.unwrap();
     assert_eq!((input.bytes, std::fs::read_to_string(&input.path).unwrap().as_str()), (5, "hello"));
@@ -81,10 +81,10 @@ async fn an_upload_is_hashed_and_is_an_input_where_it_lies() {
 #[tokio::test]
 async fn an_upload_past_its_limit_or_broken_off_leaves_nothing() {
     let place = place();
-    let large = place.storage.put_file(Uuid::now_v7(), body(&["hell", "o!"]), 5).await;
+    let large = place.storage.put_file(&Tenant::default(), Uuid::now_v7(), body(&["hell", "o!"]), 5).await;
     assert!(matches!(large, Err(StorageError::TooLarge { limit: 5 })));
     let broken = body(&["hell"]).chain(stream::iter([Err(io::Error::other("gone"))]));
-    let broken = place.storage.put_file(Uuid::now_v7(), broken, 5).await;
+    let broken = place.storage.put_file(&Tenant::default(), Uuid::now_v7(), broken, 5).await;
     assert!(matches!(broken, Err(StorageError::Interrupted(_))));
     assert_eq!(place.stored_files(), 0);
 }
@@ -93,12 +93,30 @@ async fn an_upload_past_its_limit_or_broken_off_leaves_nothing() {
 async fn a_forgotten_upload_is_missing() {
     let place = place();
     let id = Uuid::now_v7();
-    place.storage.put_file(id, body(&["hello"]), 5).await.unwrap();
-    place.storage.delete_file(id).await.unwrap();
+    place.storage.put_file(&Tenant::default(), id, body(&["hello"]), 5).await.unwrap();
+    place.storage.delete_file(&Tenant::default(), id).await.unwrap();
     assert_eq!(fatal(place.fetch(Source::file(id.to_string())).await), "source_missing");
     for odd in ["../files/x", "", "x"] {
         assert_eq!(fatal(place.fetch(Source::file(odd)).await), "source_missing", "{odd:?}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_is_read_by_its_own_tenants_jobs_alone() {
+    let place = place();
+    let [north, south]: [Tenant; 2] = ["north", "south"].map(|name| name.parse().unwrap());
+    let house = Tenant::default();
+    let id = Uuid::now_v7();
+    place.storage.put_file(&north, id, body(&["hello"]), 5).await.unwrap();
+    let source = Source::file(id.to_string());
+    let read = async |whose| place.storage.fetch_to(whose, &source, place.directory.path()).await;
+    assert_eq!(read(&north).await.unwrap().bytes, 5);
+    for foreign in [&south, &house] {
+        assert_eq!(fatal(read(foreign).await), "source_missing", "{foreign}");
+    }
+    assert!(place.storage.delete_file(&south, id).await.is_err());
+    place.storage.delete_file(&north, id).await.unwrap();
+    assert_eq!(fatal(read(&north).await), "source_missing");
 }
 
 #[tokio::test]

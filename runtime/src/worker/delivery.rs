@@ -23,6 +23,7 @@ use crate::ledger::{
 use crate::metrics;
 use crate::metrics::events::AttemptEnd;
 use crate::notify::topic;
+use crate::tenant::Tenant;
 
 /// Why a delivery goes back to its queue.
 #[derive(Debug, thiserror::Error)]
@@ -117,12 +118,12 @@ impl Shift {
     }
 
     async fn claim(&self, message: Message, delivery: &Delivery, seat: &Seat) -> Result<Claimed, Trouble> {
-        let Message { job, foreign } = message;
+        let Message { job, tenant, foreign } = message;
         let claim = Claim { job, alone: seat.alone };
         let claimed = self.ask_to_claim(claim).await?;
         let (Claimed::Unknown, Some(payload)) = (&claimed, foreign) else { return Ok(claimed) };
         let Some(entry) = self.registry.get(&delivery.kind) else { return Ok(claimed) };
-        let made = self.ledger.submit(&[new_job(claim, delivery, payload, entry)]).await?;
+        let made = self.ledger.submit(&[new_job(claim, delivery, tenant, payload, entry)]).await?;
         // Whoever puts a job on its way announces it first, and this one came without us.
         for job in made.iter().filter_map(Submitted::job) {
             self.say(job.accepted()).await?;
@@ -147,7 +148,7 @@ impl Shift {
         if self.lapsed.is_cancelled() {
             cancellation.cancel(CancelReason::LeaseLost);
         }
-        let host = Arc::new(AttemptHost::new(Arc::clone(&self.shared), job.fence));
+        let host = Arc::new(AttemptHost::new(Arc::clone(&self.shared), job.fence, job.tenant.clone()));
         let context = Context::new(info(job, entry), host, cancellation);
         metrics::ours().attempt_started(&job.kind, job.waited);
         let started = Instant::now();
@@ -247,9 +248,16 @@ fn end<'a>(job: &'a Granted, ended: Ended, event: &Event) -> AttemptEnd<'a> {
     AttemptEnd { kind: &job.kind, ended, state: event.state, age }
 }
 
-fn new_job(claim: Claim, delivery: &Delivery, payload: Box<serde_json::value::RawValue>, entry: &Entry) -> NewJob {
+fn new_job(
+    claim: Claim,
+    delivery: &Delivery,
+    tenant: Tenant,
+    payload: Box<serde_json::value::RawValue>,
+    entry: &Entry,
+) -> NewJob {
     NewJob {
         id: claim.job,
+        tenant,
         kind: delivery.kind.clone(),
         payload,
         priority: Priority::Normal,

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::running::Running;
 use crate::ledger::{Fence, Ledger};
 use crate::storage::Storage;
+use crate::tenant::Tenant;
 
 /// What all attempts of a worker share.
 pub(super) struct Shared {
@@ -29,12 +30,13 @@ pub(super) struct Shared {
 pub(super) struct AttemptHost {
     shared: Arc<Shared>,
     fence: Fence,
+    tenant: Tenant,
 }
 
 impl AttemptHost {
-    /// The host of the attempt that holds `fence`.
-    pub(super) fn new(shared: Arc<Shared>, fence: Fence) -> Self {
-        Self { shared, fence }
+    /// The host of the attempt that holds `fence`, which may read the uploads of `tenant` alone.
+    pub(super) fn new(shared: Arc<Shared>, fence: Fence, tenant: Tenant) -> Self {
+        Self { shared, fence, tenant }
     }
 }
 
@@ -53,7 +55,7 @@ impl Host for AttemptHost {
     }
 
     async fn fetch(&self, source: &Source, scratch: &Path) -> Result<Input> {
-        self.shared.storage.fetch_to(source, scratch).await
+        self.shared.storage.fetch_to(&self.tenant, source, scratch).await
     }
 
     async fn keep(&self, name: &str, file: &Path) -> Result<()> {

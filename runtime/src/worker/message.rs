@@ -6,12 +6,15 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::broker::Delivery;
+use crate::tenant::Tenant;
 
 /// A readable delivery.
 #[derive(Debug)]
 pub(super) struct Message {
     /// The job that is ready.
     pub(super) job: JobId,
+    /// Whose it is; what the ledger has counts, so this is for a job that it may not have.
+    pub(super) tenant: Tenant,
     /// The payload of a job that the ledger may not have.
     pub(super) foreign: Option<Box<RawValue>>,
 }
@@ -25,27 +28,33 @@ pub(super) fn read(delivery: &Delivery) -> Result<Message, String> {
     if delivery.body.len() > wire::MAX_BODY_BYTES {
         return Err(wire::WireError::TooLarge(delivery.body.len()).to_string());
     }
+    let tenant = delivery.tenant.as_deref().map(str::parse).transpose();
+    let tenant = tenant.map_err(|error| format!("the header tenant is none: {error}"))?.unwrap_or_default();
     match delivery.content_type.as_deref().map(|value| value.split(';').next().unwrap_or(value).trim()) {
-        Some(wire::CONTENT_TYPE) => read_envelope(&delivery.body),
-        Some("application/json") => read_json(delivery),
+        Some(wire::CONTENT_TYPE) => read_envelope(&delivery.body, tenant),
+        Some("application/json") => read_json(delivery, tenant),
         Some(other) => Err(format!("content_type is {other:?}; send application/json")),
         None => Err("content_type is missing; send application/json".to_owned()),
     }
 }
 
-fn read_envelope(body: &[u8]) -> Result<Message, String> {
+fn read_envelope(body: &[u8], tenant: Tenant) -> Result<Message, String> {
     let envelope = wire::decode(body).map_err(|error| error.to_string())?;
     let foreign = envelope.payload.map(RawValue::from_string).transpose();
-    Ok(Message { job: envelope.job, foreign: foreign.map_err(|error| format!("the payload is no JSON: {error}"))? })
+    Ok(Message {
+        job: envelope.job,
+        tenant,
+        foreign: foreign.map_err(|error| format!("the payload is no JSON: {error}"))?,
+    })
 }
 
 /// The body is the payload, the properties are the rest. Without an id a redelivery would be a second job, so there must be one.
-fn read_json(delivery: &Delivery) -> Result<Message, String> {
+fn read_json(delivery: &Delivery, tenant: Tenant) -> Result<Message, String> {
     let id = delivery.message_id.as_deref().filter(|id| !id.is_empty());
     let id = id.ok_or("message_id is missing; set a unique one, so that a redelivery is recognised")?;
     let text = std::str::from_utf8(&delivery.body).map_err(|error| format!("the body is no UTF-8: {error}"))?;
     let payload: Box<RawValue> = serde_json::from_str(text).map_err(|error| format!("the body is no JSON: {error}"))?;
-    Ok(Message { job: foreign_id(id), foreign: Some(payload) })
+    Ok(Message { job: foreign_id(id), tenant, foreign: Some(payload) })
 }
 
 /// A UUID is taken as it is; any other id becomes the same UUID each time.
@@ -88,6 +97,17 @@ mod tests {
         let uuid = JobId::fresh();
         assert_eq!(read(&uuid.to_string()).job, uuid);
         assert_eq!(read("order-7").foreign.unwrap().get(), "{\"n\":1}");
+    }
+
+    #[test]
+    fn a_producer_may_say_whose_the_job_is_and_else_it_is_the_houses() {
+        let of = |tenant: Option<&str>| {
+            let mut delivery = delivery(Some("application/json"), Some("order-7"), b"{}");
+            delivery.tenant = tenant.map(str::to_owned);
+            read(&delivery).map(|message| message.tenant.to_string())
+        };
+        assert_eq!((of(None).unwrap(), of(Some("north")).unwrap()), ("default".into(), "north".into()));
+        assert!(of(Some("../north")).unwrap_err().contains("tenant"));
     }
 
     #[test]

@@ -97,7 +97,8 @@ mod tests {
     use super::*;
 
     fn started(fence: Fence) -> Event {
-        let accepted = Event::accepted(fence.job, "demo", None, Timestamp::UNIX_EPOCH);
+        let accepted =
+            Event::accepted(fence.job, &crate::tenant::Tenant::default(), "demo", None, Timestamp::UNIX_EPOCH);
         Event { version: 2, attempt: fence.attempt, ..accepted }
     }
 

@@ -116,6 +116,9 @@ pub struct Event {
     pub event_type: String,
     /// The job.
     pub subject: JobId,
+    /// Whose job it is.
+    #[serde(default = "house")]
+    pub tenant: String,
     /// When it happened.
     pub time: Timestamp,
     /// `application/json`.
@@ -128,6 +131,11 @@ pub struct Event {
     pub tracestate: Option<String>,
     /// What happened.
     pub data: EventData,
+}
+
+/// The tenant of those who know none.
+fn house() -> String {
+    "default".into()
 }
 
 /// What happened to the job.

@@ -12,6 +12,7 @@ use longshore_runtime::ledger::postgres::Postgres;
 use longshore_runtime::ledger::{Ledger, NewJob, Priority};
 use longshore_runtime::stop::Stop;
 use longshore_runtime::storage::{Storage, StorageSettings};
+use longshore_runtime::tenant::Tenant;
 use longshore_runtime::worker::registry::Registry;
 use longshore_runtime::worker::{self, Setup, WorkerSettings};
 use longshore_sdk::prelude::*;
@@ -179,6 +180,7 @@ fn request() -> serde_json::Value {
 fn job(id: JobId) -> NewJob {
     let payload = format!("{{\"padding\":\"{}\"}}", "x".repeat(180));
     NewJob {
+        tenant: Tenant::default(),
         id,
         kind: KIND.into(),
         payload: RawValue::from_string(payload).expect("written above"),
@@ -195,5 +197,12 @@ fn job(id: JobId) -> NewJob {
 }
 
 fn message(id: JobId) -> JobMessage {
-    JobMessage { job: id, kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
+    JobMessage {
+        tenant: Tenant::default(),
+        job: id,
+        kind: KIND.into(),
+        lane: Lane::Normal,
+        correlation_id: None,
+        trace: None,
+    }
 }

@@ -63,13 +63,15 @@ async fn tell(kit: Kit, story: impl AsyncFnOnce(&Kit) -> Result<()>) -> Result<(
 async fn a_published_job_is_delivered_once(kit: &Kit) -> Result<()> {
     let mut consumer = kit.broker.consume(KIND, 1).await?;
     let trace = Trace::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1,other=2"));
-    let sent = JobMessage { correlation_id: Some("c-7".into()), trace: trace.clone(), ..job() };
+    let sent =
+        JobMessage { correlation_id: Some("c-7".into()), trace: trace.clone(), tenant: "north".parse()?, ..job() };
     kit.broker.publish(&sent).await?;
     let got = next(&mut consumer).await?;
     ensure!(wire::decode(&got.body)? == wire::Envelope { job: sent.job, kind: KIND.into(), payload: None });
     ensure!(got.content_type.as_deref() == Some(wire::CONTENT_TYPE) && got.kind == KIND && !got.redelivered);
     ensure!(got.message_id == Some(sent.job.to_string()) && got.correlation_id == sent.correlation_id);
     ensure!(trace.is_some() && got.trace == trace, "{:?}", got.trace);
+    ensure!(got.tenant.as_deref() == Some("north"));
     got.ack();
     let another = kit.publish(1).await?;
     let got = next(&mut consumer).await?;
@@ -214,7 +216,8 @@ async fn a_lane_has_its_share_of_the_turns_and_none_is_starved(kit: &Kit) -> Res
 async fn an_event_reaches_every_listener(kit: &Kit) -> Result<()> {
     let (mut one, mut other) = (kit.broker.events().await?, kit.broker.events().await?);
     let body = Bytes::from_static(b"{}");
-    let event = Announcement { id: "e-1".into(), topic: "job.demo.echo.completed".into(), body };
+    let event =
+        Announcement { id: "e-1".into(), tenant: "north".parse()?, topic: "job.demo.echo.completed".into(), body };
     kit.broker.announce(&event).await?;
     ensure!(heard(&mut one).await? == Heard::Message(event.clone()));
     ensure!(heard(&mut other).await? == Heard::Message(event));

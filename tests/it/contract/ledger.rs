@@ -16,6 +16,7 @@ mod rescue;
 mod road;
 mod steps;
 mod submit;
+mod tenants;
 mod unique;
 
 use std::sync::Arc;
@@ -170,6 +171,11 @@ stories! {
         an_attempt_that_was_lost_records_nothing
         a_running_job_without_a_worker_is_found_by_the_long_scan_alone
         two_rescuers_lose_an_attempt_once
+    }
+    tenants {
+        a_jobs_tenant_is_in_its_row_its_claim_and_all_its_events
+        a_tenants_jobs_and_dead_letters_are_found_under_its_name_alone
+        two_tenants_may_choose_the_same_keys_and_never_meet
     }
     audit {
         jobs_that_went_every_way_break_no_rule

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use longshore_runtime::broker::rabbitmq::{RabbitMq, Settings};
 use longshore_runtime::broker::{Announcement, Broker, BrokerError, Consumer, Delivery, Heard, JobMessage, Lane};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::{JobId, wire};
 use longshore_tests::proxy::Proxy;
 use longshore_tests::until::until;
@@ -25,7 +26,14 @@ const PROMPT: Duration = Duration::from_secs(8);
 const KIND: &str = "demo.echo";
 
 fn job() -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
+    JobMessage {
+        tenant: Tenant::default(),
+        job: JobId::fresh(),
+        kind: KIND.into(),
+        lane: Lane::Normal,
+        correlation_id: None,
+        trace: None,
+    }
 }
 
 fn connect(urls: &[&str]) -> Result<Arc<RabbitMq>> {
@@ -111,7 +119,12 @@ async fn a_cut_wire_is_mended_and_what_was_in_hand_comes_again() -> Result<()> {
 
     wire.cut();
     ensure!(timeout(SOON, events.recv()).await? == Some(Heard::Gap));
-    let event = Announcement { id: "e-1".into(), topic: "job.demo.echo.completed".into(), body: Bytes::new() };
+    let event = Announcement {
+        id: "e-1".into(),
+        tenant: Tenant::default(),
+        topic: "job.demo.echo.completed".into(),
+        body: Bytes::new(),
+    };
     until("the publishing wire to be mended", SOON, || async { broker.announce(&event).await.ok() }).await;
     ensure!(timeout(SOON, events.recv()).await? == Some(Heard::Message(event)));
     held.ack();

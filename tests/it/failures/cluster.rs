@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use longshore_runtime::broker::rabbitmq::{RabbitMq, Settings};
 use longshore_runtime::broker::{Broker, JobMessage, Lane};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::JobId;
 use longshore_tests::rabbitmq;
 use longshore_tests::until::until;
@@ -14,7 +15,14 @@ const SOON: Duration = Duration::from_secs(30);
 const KIND: &str = "demo.echo";
 
 fn job(lane: Lane) -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane, correlation_id: None, trace: None }
+    JobMessage {
+        tenant: Tenant::default(),
+        job: JobId::fresh(),
+        kind: KIND.into(),
+        lane,
+        correlation_id: None,
+        trace: None,
+    }
 }
 
 /// A channel of RabbitMQ that first meets a queue while its leader is dead takes the dead one for its leader from then on, and refuses

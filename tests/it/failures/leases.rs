@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use longshore_runtime::ledger::postgres::Postgres as PostgresLedger;
 use longshore_runtime::ledger::{Claim, Claimed, Ledger, NewJob, Priority, WorkerCard};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::JobId;
 use longshore_tests::postgres::{Postgres, connect};
 use longshore_tests::until::poll;
@@ -16,6 +17,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn job() -> Result<NewJob> {
     Ok(NewJob {
+        tenant: Tenant::default(),
         id: JobId::fresh(),
         kind: "demo.greet".into(),
         payload: RawValue::from_string("{}".to_owned())?,

@@ -12,6 +12,7 @@ use longshore_runtime::ledger::{
     Beat, Canceling, Claim, Claimed, Ended, Fence, Ledger, NewJob, Priority, Record, Recorded, Replaying, RunAt,
     Settle, Whose, WorkerCard,
 };
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::{ErrorReport, JobId};
 use longshore_tests::scratch;
 use proptest::prelude::*;
@@ -86,6 +87,7 @@ impl<'a> Pair<'a> {
 
     async fn submit(&mut self, later: bool) {
         let job = NewJob {
+            tenant: Tenant::default(),
             id: JobId::fresh(),
             kind: "demo.greet".into(),
             payload: RawValue::NULL.to_owned(),

@@ -60,7 +60,13 @@ mod tests {
 
     #[test]
     fn a_frame_is_one_event_whatever_its_text_holds() {
-        let event = Event::accepted(JobId::fresh(), "demo", Some("two\nlines\r\n\nid: 1"), Timestamp::UNIX_EPOCH);
+        let event = Event::accepted(
+            JobId::fresh(),
+            &Default::default(),
+            "demo",
+            Some("two\nlines\r\n\nid: 1"),
+            Timestamp::UNIX_EPOCH,
+        );
         let frame = String::from_utf8(frame(&event).to_vec()).unwrap();
         let lines: Vec<&str> = frame.split('\n').collect();
         let [id, word, data, "", ""] = lines[..] else { panic!("{frame}") };

@@ -71,6 +71,7 @@ fn message(word: &str, payload: &schemars::Schema) -> Value {
     json!({
         "name": format!("longshore.job.{word}"),
         "contentType": "application/cloudevents+json",
+        "headers": {"type": "object", "properties": {"tenant": {"type": "string", "description": "Whose job it is."}}},
         "payload": payload,
     })
 }
@@ -97,8 +98,13 @@ mod tests {
     fn the_exchange_and_the_keys_are_those_that_are_used() {
         let channel = &document()["channels"]["events"];
         assert_eq!(channel["bindings"]["amqp"]["exchange"]["name"], Topology::default().events().name);
-        let event =
-            crate::ledger::Event::accepted(longshore_sdk::JobId::fresh(), "a.b", None, jiff::Timestamp::UNIX_EPOCH);
+        let event = crate::ledger::Event::accepted(
+            longshore_sdk::JobId::fresh(),
+            &Default::default(),
+            "a.b",
+            None,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         let key = crate::notify::topic::announcement(&event).topic;
         let address = channel["address"].as_str().unwrap();
         assert_eq!(address.replace("{kind}", "a.b").replace("{event}", "accepted"), key);

@@ -30,7 +30,11 @@ async fn an_upload_is_kept_shown_and_an_input() {
     assert_eq!((reply.status, reply.header("location")), (201, format!("/v1/files/{}", file.id).as_str()));
     assert_eq!((file.name.as_str(), file.bytes), ("../a b.txt", 10));
     assert_eq!(world.get(reply.header("location")).await.json::<FileView>(), file);
-    let input = world.storage.fetch_to(&Source::file(file.id), world.directory.path()).await.unwrap();
+    let input = world
+        .storage
+        .fetch_to(&crate::tenant::Tenant::default(), &Source::file(file.id), world.directory.path())
+        .await
+        .unwrap();
     assert_eq!(std::fs::read_to_string(input.path).unwrap(), TEXT);
 }
 

@@ -66,6 +66,7 @@ async fn who_waits_is_woken_by_the_announcement_and_not_by_the_recheck() {
     // Nobody announces in this world but the test, again and again until the waiter hears it.
     let announcement = Announcement {
         id: format!("{job}.3"),
+        tenant: crate::tenant::Tenant::default(),
         topic: "job.demo.completed".into(),
         body: bytes::Bytes::from_static(b"{}"),
     };

@@ -21,6 +21,7 @@ fn raw(text: &str) -> Box<RawValue> {
 pub(in crate::api) fn full(state: State) -> Job {
     Job {
         id: JobId(Uuid::from_u128(7)),
+        tenant: crate::tenant::Tenant::default(),
         kind: "demo.greet".into(),
         state,
         priority: Priority::Normal,

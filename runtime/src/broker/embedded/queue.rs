@@ -20,6 +20,7 @@ pub(super) struct Message {
     body: Bytes,
     correlation_id: Option<String>,
     trace: Option<Trace>,
+    tenant: String,
     redelivered: bool,
 }
 
@@ -55,6 +56,7 @@ impl Message {
             body: job.body()?,
             correlation_id,
             trace,
+            tenant: job.tenant.to_string(),
             redelivered: false,
         })
     }
@@ -155,6 +157,7 @@ impl Message {
         delivery.message_id = Some(self.id.clone());
         delivery.correlation_id.clone_from(&self.correlation_id);
         delivery.trace.clone_from(&self.trace);
+        delivery.tenant = Some(self.tenant.clone());
         delivery.redelivered = self.redelivered;
         delivery
     }

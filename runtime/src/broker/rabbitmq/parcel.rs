@@ -10,12 +10,15 @@ use tokio::sync::mpsc;
 
 use crate::broker::topology::{self, Exchange, MAX_NAME_BYTES, Topology};
 use crate::broker::{Announcement, BrokerError, Control, Delivery, JobMessage, Settlement};
+use crate::tenant::Tenant;
 
 /// The header that says why a message was buried.
 pub const REASON_HEADER: &str = "x-longshore-reason";
 /// The headers of W3C Trace Context.
 const PARENT_HEADER: &str = "traceparent";
 const STATE_HEADER: &str = "tracestate";
+/// The header that says whose a job is.
+const TENANT_HEADER: &str = "tenant";
 /// A reason is cut to this: all headers together must fit in one frame.
 const MAX_REASON_BYTES: usize = 4096;
 const JSON: &str = "application/json";
@@ -35,10 +38,7 @@ pub(super) fn job(topology: &Topology, message: &JobMessage) -> Result<Parcel, B
     let properties = stamped(longshore_sdk::wire::CONTENT_TYPE)
         .with_priority(topology::priority(message.lane))
         .with_type(message.kind.as_str().into());
-    let properties = match &message.trace {
-        Some(trace) => properties.with_headers(traced(FieldTable::default(), trace)),
-        None => properties,
-    };
+    let properties = properties.with_headers(message.trace.iter().fold(owner(&message.tenant), traced));
     let properties = identified(properties, Some(&message.job.to_string()), message.correlation_id.as_deref());
     let key = topology.job_key(&message.kind, message.lane);
     Ok(Parcel { body: message.body()?, mandatory: true, ..parcel(topology.jobs(), &key, properties)? })
@@ -46,6 +46,7 @@ pub(super) fn job(topology: &Topology, message: &JobMessage) -> Result<Parcel, B
 
 pub(super) fn event(topology: &Topology, announcement: &Announcement) -> Result<Parcel, BrokerError> {
     let properties = identified(stamped("application/cloudevents+json"), Some(&announcement.id), None);
+    let properties = properties.with_headers(owner(&announcement.tenant));
     Ok(Parcel { body: announcement.body.clone(), ..parcel(topology.events(), &announcement.topic, properties)? })
 }
 
@@ -58,7 +59,11 @@ pub(super) fn dead(topology: &Topology, delivery: &Delivery, reason: &str) -> Re
     let mut headers = FieldTable::default();
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     headers.insert(REASON_HEADER.into(), AMQPValue::LongString(reason.into()));
-    let headers = delivery.trace.iter().fold(headers, traced);
+    let mut headers = delivery.trace.iter().fold(headers, traced);
+    if let Some(tenant) = delivery.tenant.as_deref().and_then(short) {
+        // As long text: RabbitMQ closes the connection over a short one in a table.
+        headers.insert(TENANT_HEADER.into(), AMQPValue::LongString(tenant.as_str().into()));
+    }
     let mut properties = BasicProperties::default().with_delivery_mode(2).with_timestamp(now()).with_headers(headers);
     if let Some(content_type) = delivery.content_type.as_deref().and_then(short) {
         properties = properties.with_content_type(content_type);
@@ -83,13 +88,16 @@ pub(super) fn delivery(
     ours.message_id = text(from.properties.message_id());
     ours.correlation_id = text(from.properties.correlation_id());
     ours.trace = from.properties.headers().as_ref().and_then(trace);
+    ours.tenant = from.properties.headers().as_ref().and_then(tenant_of);
     ours.redelivered = from.redelivered;
     ours
 }
 
 pub(super) fn read_event(from: lapin::message::Delivery) -> Option<Announcement> {
     let id = from.properties.message_id().as_ref()?.as_str().to_owned();
-    Some(Announcement { id, topic: from.routing_key.into(), body: from.data.into() })
+    let tenant = from.properties.headers().as_ref().and_then(tenant_of);
+    let tenant = tenant.and_then(|name| name.parse().ok()).unwrap_or_default();
+    Some(Announcement { id, tenant, topic: from.routing_key.into(), body: from.data.into() })
 }
 
 /// A control of a newer version is no business of ours.
@@ -126,6 +134,22 @@ fn parcel(exchange: Exchange, key: &str, properties: BasicProperties) -> Result<
     Ok(Parcel { exchange: exchange.name.into(), key, body: Bytes::new(), properties, mandatory: false })
 }
 
+/// A tenant's name is short and of plain letters.
+fn owner(tenant: &Tenant) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert(TENANT_HEADER.into(), AMQPValue::LongString(tenant.as_str().into()));
+    headers
+}
+
+/// Clients in other languages choose between the two sorts of text as they like.
+fn tenant_of(headers: &FieldTable) -> Option<String> {
+    match headers.inner().get(TENANT_HEADER)? {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => Some(String::new()),
+    }
+}
+
 fn stamped(content_type: &str) -> BasicProperties {
     // Delivery mode 2 is persistent.
     BasicProperties::default().with_content_type(content_type.into()).with_delivery_mode(2).with_timestamp(now())
@@ -155,6 +179,7 @@ mod tests {
     fn message(kind: &str, correlation: &str) -> JobMessage {
         JobMessage {
             job: JobId::fresh(),
+            tenant: Tenant::default(),
             kind: kind.into(),
             lane: Lane::High,
             correlation_id: Some(correlation.into()),
@@ -179,7 +204,7 @@ mod tests {
         assert!(job(&Topology::default(), &message("demo", &long)).unwrap().properties.correlation_id().is_none());
         assert!(matches!(job(&Topology::default(), &message(&long, "c")), Err(BrokerError::Unroutable(_))));
         let topic = "t".repeat(256);
-        let announcement = Announcement { id: "1".into(), topic, body: Bytes::new() };
+        let announcement = Announcement { id: "1".into(), tenant: Tenant::default(), topic, body: Bytes::new() };
         assert!(matches!(event(&Topology::default(), &announcement), Err(BrokerError::Unroutable(_))));
     }
 

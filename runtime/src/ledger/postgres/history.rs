@@ -14,7 +14,7 @@ use crate::ledger::history::{self, Line, Outline};
 use crate::ledger::{Answer, Ended, Event, Unannounced};
 
 const HISTORY: &str = "\
-select j.id, j.kind, j.version, j.state, j.attempt, j.created_at, j.changed_at, j.started_at, j.started_version, j.progress, \
+select j.id, j.tenant, j.kind, j.version, j.state, j.attempt, j.created_at, j.changed_at, j.started_at, j.started_version, j.progress, \
     j.replays, j.correlation_id, j.trace, a.attempt as line, a.ended, a.error, a.started_at as line_started_at, a.finished_at, \
     a.started_version as line_started_version, a.version as line_version, a.state as line_state \
 from jobs j left join attempts a on a.job = j.id where j.id = any($1) order by j.id, a.attempt";
@@ -42,6 +42,7 @@ impl Postgres {
 fn outline(row: &Row) -> Outline {
     Outline {
         job: JobId(row.get("id")),
+        tenant: read::tenant(row),
         kind: row.get("kind"),
         version: row.get("version"),
         state: read::state(row),

@@ -9,6 +9,10 @@ use super::Postgres;
 use super::read::{self, JOB, int, text};
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying, Report};
+use crate::tenant::Tenant;
+
+/// Of one tenant, in words by which the partial index is found.
+const WHOSE: &str = "tenant = $5 and tenant <> 'default'";
 
 /// Makes a dead letter ready again.
 pub(super) fn raise() -> String {
@@ -43,13 +47,18 @@ impl Postgres {
 
     pub(super) async fn read_list(&self, filter: &Filter) -> Answer<Vec<Job>> {
         // Ids are of version 7: their order is the order of submission, and the primary key serves it.
+        let whose = match &filter.tenant {
+            Some(tenant) if !tenant.is_default() => WHOSE,
+            _ => "($5::text is null or tenant = $5)",
+        };
         let sql = format!(
             "select {JOB} from jobs where ($1::smallint is null or state = $1) and ($2::text is null or kind = $2) \
-             and ($3::uuid is null or id < $3) order by id desc limit $4"
+             and ($3::uuid is null or id < $3) and {whose} order by id desc limit $4"
         );
+        let tenant = filter.tenant.as_ref().map(Tenant::as_str);
         let (state, before) = (filter.state.map(State::code), filter.before.map(|job| job.0));
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        let rows = self.query(&sql, &[&state, &filter.kind, &before, &limit]).await?;
+        let rows = self.query(&sql, &[&state, &filter.kind, &before, &limit, &tenant]).await?;
         Ok(rows.iter().map(read::job).collect())
     }
 
@@ -106,10 +115,17 @@ impl Postgres {
         Ok(self.read_job(job).await?.map_or(Replaying::Unknown, Replaying::NotDead))
     }
 
-    pub(super) async fn dead_of(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+    pub(super) async fn dead_of(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "select id from jobs where state = 3 and kind = $1 order by id limit $2";
-        let rows = self.query(sql, &[&kind, &limit]).await?;
+        let sql = "select id from jobs where state = 3 and kind = $1 and tenant = $3 order by id limit $2";
+        let rows = self.query(sql, &[&kind, &limit, &whose.as_str()]).await?;
+        Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
+    }
+
+    pub(super) async fn whose(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+        let sql = "select id from jobs where id = any($1) and tenant = $2";
+        let rows = self.query(sql, &[&ids, &tenant.as_str()]).await?;
         Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
     }
 

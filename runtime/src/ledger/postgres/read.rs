@@ -13,15 +13,17 @@ use uuid::Uuid;
 
 use crate::job::state::State;
 use crate::ledger::{Ended, Event, Fence, Job, Priority, Ready, history};
+use crate::tenant::Tenant;
 
 /// The columns that [`job`] reads.
-pub(super) const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
+pub(super) const JOB: &str = "id, tenant, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
      payload, result, error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, \
      finished_at, worker, cancel_requested";
 
 pub(super) fn job(row: &Row) -> Job {
     Job {
         id: JobId(row.get("id")),
+        tenant: tenant(row),
         kind: row.get("kind"),
         state: state(row),
         priority: Priority::from_code(row.get("priority")),
@@ -54,6 +56,7 @@ pub(super) fn job(row: &Row) -> Job {
 pub(super) fn moved(row: &Row) -> Event {
     history::ending(Event {
         job: JobId(row.get("id")),
+        tenant: tenant(row),
         kind: row.get("kind"),
         version: row.get("version"),
         state: state(row),
@@ -68,11 +71,12 @@ pub(super) fn moved(row: &Row) -> Event {
 }
 
 /// The columns that [`ready`] reads.
-pub(super) const READY: &str = "id, kind, priority, version, attempt, created_at, correlation_id, trace";
+pub(super) const READY: &str = "id, tenant, kind, priority, version, attempt, created_at, correlation_id, trace";
 
 pub(super) fn ready(row: &Row) -> Ready {
     Ready {
         job: JobId(row.get("id")),
+        tenant: tenant(row),
         kind: row.get("kind"),
         priority: Priority::from_code(row.get("priority")),
         version: row.get("version"),
@@ -85,6 +89,10 @@ pub(super) fn ready(row: &Row) -> Ready {
 
 pub(super) fn trace(row: &Row) -> Option<Trace> {
     row.get::<_, Option<&str>>("trace")?.parse().ok()
+}
+
+pub(super) fn tenant(row: &Row) -> Tenant {
+    Tenant::stored(row.get("tenant"))
 }
 
 pub(super) fn state(row: &Row) -> State {

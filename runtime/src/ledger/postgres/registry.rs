@@ -29,14 +29,18 @@ impl Postgres {
 
     pub(super) async fn write_file(&self, file: &File) -> Answer<()> {
         let bytes = i64::try_from(file.bytes).unwrap_or(i64::MAX);
-        let sql = "insert into files (id, name, content_type, bytes, sha256) values ($1, $2, $3, $4, $5) on conflict do nothing";
-        self.query(sql, &[&file.id, &file.name, &file.content_type, &bytes, &file.sha256]).await.map(drop)
+        let sql = "insert into files (id, name, content_type, bytes, sha256, tenant) values ($1, $2, $3, $4, $5, $6) on conflict do nothing";
+        self.query(sql, &[&file.id, &file.name, &file.content_type, &bytes, &file.sha256, &file.tenant.as_str()])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn read_file(&self, id: Uuid) -> Answer<Option<File>> {
-        let row = self.one("select id, name, content_type, bytes, sha256 from files where id = $1", &[&id]).await?;
+        let row =
+            self.one("select id, tenant, name, content_type, bytes, sha256 from files where id = $1", &[&id]).await?;
         Ok(row.map(|row| File {
             id: row.get("id"),
+            tenant: read::tenant(&row),
             name: row.get("name"),
             content_type: row.get("content_type"),
             bytes: u64::try_from(row.get::<_, i64>("bytes")).unwrap_or(0),

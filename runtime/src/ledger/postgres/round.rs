@@ -22,7 +22,7 @@ update jobs j set state = 1, attempt = j.attempt + 1, worker = $1, alone = t.alo
 from unnest($2::uuid[], $3::bool[]) as t(id, alone) \
 where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) and (j.crashes < $4 or t.alone) \
     and exists (select from workers w where w.id = $1 and w.lease_until > now()) \
-returning j.id, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, j.trace, \
+returning j.id, j.tenant, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, j.trace, \
     j.created_at, j.ready_at, j.started_at, j.version";
 
 // One statement: the fenced update, then the history from what it returned. A retry or hand-back of a job whose cancel was
@@ -42,7 +42,7 @@ moved as ( \
         finished_at = case when v.state <> 0 or j.cancel_requested then now() end, \
         worker = case when v.state <> 0 or j.cancel_requested then j.worker end \
     from v where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1 \
-    returning j.id, j.kind, j.version, j.state, j.attempt, v.error::json as error, j.correlation_id, j.trace, j.changed_at, \
+    returning j.id, j.tenant, j.kind, j.version, j.state, j.attempt, v.error::json as error, j.correlation_id, j.trace, j.changed_at, \
         j.started_at, j.started_version, v.ended), \
 history as ( \
     insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
@@ -168,6 +168,7 @@ fn grant(row: &Row, worker: Uuid) -> (JobId, Claimed) {
         fence,
         version: row.get("version"),
         started_at: row.get("started_at"),
+        tenant: read::tenant(row),
         kind: row.get("kind"),
         payload: read::raw(row, "payload").unwrap_or_default(),
         checkpoint: read::raw(row, "checkpoint"),

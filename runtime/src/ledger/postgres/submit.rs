@@ -15,31 +15,36 @@ use super::Postgres;
 use super::read::{self, JOB, int, long_ms};
 use super::unique::{self, Held};
 use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
+use crate::tenant::Tenant;
 
 // A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
-const INSERT: &str = "insert into jobs (id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, due_at, queued_at) \
-     select id, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, trace, unique_key, \
+const INSERT: &str = "insert into jobs (id, tenant, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, due_at, queued_at) \
+     select id, tenant, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, trace, unique_key, \
         case when due > now() then due end, case when due > now() then null else now() end \
      from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
-        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[]) \
-        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms)) as t \
+        $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[], \
+        $13::text[]) \
+        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms, tenant)) as t \
      on conflict (id) do nothing returning ";
 
 /// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
 /// living key. A key whose time is over is taken over. Rows come in the order of keys, as from everybody, against deadlocks.
 const TAKE_KEYS: &str = "\
-insert into idempotency as i (key, fingerprint, job, expires_at) \
-select key, fingerprint, job, now() + lives_ms * interval '1 ms' \
-from unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) as t(key, fingerprint, job, lives_ms) order by key \
-on conflict (key) do update set fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at \
+insert into idempotency as i (tenant, key, fingerprint, job, expires_at) \
+select tenant, key, fingerprint, job, now() + lives_ms * interval '1 ms' \
+from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::bigint[]) as t(tenant, key, fingerprint, job, lives_ms) \
+order by tenant, key on conflict (tenant, key) do update set fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at \
 where i.expires_at <= now() returning job";
 
-/// Expired keys, a few more than the submit brought, so that the table shrinks to what lives. It waits for nobody.
-const SWEEP: &str = "delete from idempotency where key in \
-    (select key from idempotency where expires_at <= now() order by expires_at limit $1 for update skip locked)";
+const HOLDERS: &str = "select i.tenant, i.key, i.job, i.fingerprint from idempotency i \
+    join unnest($1::text[], $2::text[]) as t(tenant, key) on i.tenant = t.tenant and i.key = t.key";
 
-/// A key by name: who holds it, since which request.
-type Holders = HashMap<String, (JobId, Vec<u8>)>;
+/// Expired keys, a few more than the submit brought, so that the table shrinks to what lives. It waits for nobody.
+const SWEEP: &str = "delete from idempotency where (tenant, key) in \
+    (select tenant, key from idempotency where expires_at <= now() order by expires_at limit $1 for update skip locked)";
+
+/// A tenant's key: who holds it, since which request.
+type Holders = HashMap<(Tenant, String), (JobId, Vec<u8>)>;
 
 /// Who has the keys that were asked for.
 #[derive(Default)]
@@ -86,46 +91,48 @@ async fn take_all<'a>(client: &impl GenericClient, jobs: &'a [NewJob]) -> Answer
 
 /// An idempotency key taken for a job that its unique key kept out stands for the job that is there instead.
 async fn repoint(client: &impl GenericClient, unique: &Held, holders: &mut Holders) -> Answer<()> {
-    let (mut keys, mut jobs): (Vec<&str>, Vec<Uuid>) = (vec![], vec![]);
-    for (key, (by, _)) in holders.iter_mut() {
+    let (mut tenants, mut keys, mut jobs): (Vec<&str>, Vec<&str>, Vec<Uuid>) = (vec![], vec![], vec![]);
+    for ((tenant, key), (by, _)) in holders.iter_mut() {
         if let Some(other) = unique.get(by) {
             *by = *other;
+            tenants.push(tenant.as_str());
             keys.push(key);
             jobs.push(other.0);
         }
     }
     if !keys.is_empty() {
-        let sql = "update idempotency i set job = t.job from unnest($1::text[], $2::uuid[]) as t(key, job) where i.key = t.key";
-        client.execute(&client.prepare_cached(sql).await?, &[&keys, &jobs]).await?;
+        let sql = "update idempotency i set job = t.job from unnest($1::text[], $2::text[], $3::uuid[]) as t(tenant, key, job) \
+             where i.tenant = t.tenant and i.key = t.key";
+        client.execute(&client.prepare_cached(sql).await?, &[&tenants, &keys, &jobs]).await?;
     }
     Ok(())
 }
 
 fn holder<'a>(job: &NewJob, holders: &'a Holders) -> Option<&'a (JobId, Vec<u8>)> {
-    holders.get(&job.idempotency.as_ref()?.key)
+    holders.get(&(job.tenant.clone(), job.idempotency.as_ref()?.key.clone()))
 }
 
 /// Takes the free keys for their jobs, and tells who holds each.
 async fn take_keys(client: &impl GenericClient, jobs: &[NewJob]) -> Answer<Holders> {
     // The first of a batch with a key stands for the key: one statement cannot take it twice.
-    let mut first: BTreeMap<&str, (&Idempotency, Uuid)> = BTreeMap::new();
+    let mut first: BTreeMap<(&str, &str), (&Idempotency, Uuid)> = BTreeMap::new();
     for job in jobs {
         if let Some(asked) = &job.idempotency {
-            first.entry(&asked.key).or_insert((asked, job.id.0));
+            first.entry((job.tenant.as_str(), &asked.key)).or_insert((asked, job.id.0));
         }
     }
     if first.is_empty() {
         return Ok(Holders::new());
     }
-    let keys: Vec<&str> = first.keys().copied().collect();
+    let (tenants, keys): (Vec<&str>, Vec<&str>) = first.keys().copied().unzip();
     let prints: Vec<&[u8]> = first.values().map(|(asked, _)| &asked.fingerprint[..]).collect();
     let ids: Vec<Uuid> = first.values().map(|(_, job)| *job).collect();
     let lives: Vec<i64> = first.values().map(|(asked, _)| long_ms(asked.lives)).collect();
-    client.query(&client.prepare_cached(TAKE_KEYS).await?, &[&keys, &prints, &ids, &lives]).await?;
+    client.query(&client.prepare_cached(TAKE_KEYS).await?, &[&tenants, &keys, &prints, &ids, &lives]).await?;
     // A second statement sees what the first had to wait for.
-    let find = client.prepare_cached("select key, job, fingerprint from idempotency where key = any($1)").await?;
-    let held = client.query(&find, &[&keys]).await?;
-    let entry = |row: &Row| (row.get("key"), (JobId(row.get("job")), row.get("fingerprint")));
+    let find = client.prepare_cached(HOLDERS).await?;
+    let held = client.query(&find, &[&tenants, &keys]).await?;
+    let entry = |row: &Row| ((read::tenant(row), row.get("key")), (JobId(row.get("job")), row.get("fingerprint")));
     Ok(held.iter().map(entry).collect())
 }
 
@@ -133,6 +140,7 @@ async fn take_keys(client: &impl GenericClient, jobs: &[NewJob]) -> Answer<Holde
 async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap<JobId, Job>> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.0).collect();
     let kinds: Vec<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
+    let tenants: Vec<&str> = jobs.iter().map(|job| job.tenant.as_str()).collect();
     let payloads: Vec<&str> = jobs.iter().map(|job| job.payload.get()).collect();
     let priorities: Vec<i16> = jobs.iter().map(|job| job.priority.code()).collect();
     let attempts: Vec<i32> = jobs.iter().map(|job| int(job.max_attempts)).collect();
@@ -160,6 +168,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
                 &uniques,
                 &run_ats,
                 &delays,
+                &tenants,
             ],
         )
         .await?;

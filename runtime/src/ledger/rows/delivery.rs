@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Ended;
 use crate::job::state::State;
+use crate::tenant::Tenant;
 
 /// The right to write for one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +62,8 @@ pub struct Granted {
     pub version: i64,
     /// When it started.
     pub started_at: Timestamp,
+    /// Whose job it is.
+    pub tenant: Tenant,
     /// Its kind, as the ledger has it.
     pub kind: String,
     /// Its payload, as the ledger has it.
@@ -148,6 +151,8 @@ pub struct Round {
 pub struct Event {
     /// The job.
     pub job: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its kind.
     pub kind: String,
     /// Its version after the transition: the event's sequence number.
@@ -195,9 +200,10 @@ pub struct Unannounced {
 
 impl Event {
     /// A job was accepted; its trace, if it has one, is the caller's to add.
-    pub fn accepted(job: JobId, kind: &str, correlation_id: Option<&str>, at: Timestamp) -> Self {
+    pub fn accepted(job: JobId, tenant: &Tenant, kind: &str, correlation_id: Option<&str>, at: Timestamp) -> Self {
         Self {
             job,
+            tenant: tenant.clone(),
             kind: kind.to_owned(),
             version: 1,
             state: State::Pending,
@@ -226,7 +232,7 @@ impl Granted {
             state: State::Running,
             attempt: self.fence.attempt,
             trace: self.trace.clone(),
-            ..Event::accepted(self.fence.job, &self.kind, self.correlation_id.as_deref(), self.started_at)
+            ..Event::accepted(self.fence.job, &self.tenant, &self.kind, self.correlation_id.as_deref(), self.started_at)
         }
     }
 }

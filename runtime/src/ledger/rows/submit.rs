@@ -9,12 +9,15 @@ use longshore_sdk::{JobId, Trace};
 use serde_json::value::RawValue;
 
 use super::{Job, Priority};
+use crate::tenant::Tenant;
 
 /// A job to accept.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// Its id, made by the caller, so that a repeat is recognised.
     pub id: JobId,
+    /// Whose it is; its keys are this tenant's too.
+    pub tenant: Tenant,
     /// Its kind.
     pub kind: String,
     /// Its payload, checked by the caller.
@@ -45,6 +48,7 @@ impl NewJob {
     pub(crate) fn plain(kind: &str) -> Self {
         Self {
             id: JobId::fresh(),
+            tenant: Tenant::default(),
             kind: kind.to_owned(),
             payload: RawValue::NULL.to_owned(),
             priority: Priority::Normal,

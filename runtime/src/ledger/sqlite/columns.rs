@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::job::state::State;
 use crate::ledger::{Answer, Ended, Fence, Job, LedgerError, Priority, Ready};
+use crate::tenant::Tenant;
 
 /// A moment, stored as microseconds since 1970.
 pub(super) struct At(pub(super) Timestamp);
@@ -65,6 +66,18 @@ impl FromSql for State {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let code = value.as_i64()?;
         i16::try_from(code).ok().and_then(Self::from_code).ok_or(FromSqlError::OutOfRange(code))
+    }
+}
+
+impl FromSql for Tenant {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str().map(Self::stored)
+    }
+}
+
+impl ToSql for Tenant {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
     }
 }
 
@@ -178,6 +191,7 @@ pub(super) fn rows<T>(
 pub(super) struct Head {
     pub(super) seq: i64,
     pub(super) job: JobId,
+    pub(super) tenant: Tenant,
     pub(super) kind: String,
     pub(super) state: State,
     pub(super) version: i64,
@@ -198,7 +212,7 @@ pub(super) struct Head {
     pub(super) shown: Option<f64>,
 }
 
-const HEAD: &str = "seq, id, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
+const HEAD: &str = "seq, id, tenant, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
      cancel_requested, due_at, started_at, started_version, error, correlation_id, trace, json_extract(progress, '$.fraction')";
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
@@ -206,6 +220,7 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     Ok(Head {
         seq: row.take()?,
         job: row.job()?,
+        tenant: row.take()?,
         kind: row.take()?,
         state: row.take()?,
         version: row.take()?,
@@ -242,7 +257,7 @@ impl Head {
     }
 }
 
-const JOB: &str = "id, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, payload, result, \
+const JOB: &str = "id, tenant, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, payload, result, \
      error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, finished_at, worker, \
      cancel_requested";
 
@@ -250,6 +265,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let mut row = Columns::of(row);
     Ok(Job {
         id: row.job()?,
+        tenant: row.take()?,
         kind: row.take()?,
         state: row.take()?,
         priority: Priority::from_code(row.take()?),
@@ -291,12 +307,15 @@ pub(super) fn job_of(db: &Connection, job: JobId) -> Answer<Option<Job>> {
 pub(super) fn ready(db: &Connection, which: &str, params: impl Params) -> Answer<Vec<Ready>> {
     rows(
         db,
-        &format!("select id, kind, priority, version, attempt, created_at, correlation_id, trace from jobs {which}"),
+        &format!(
+            "select id, tenant, kind, priority, version, attempt, created_at, correlation_id, trace from jobs {which}"
+        ),
         params,
         |row| {
             let mut row = Columns::of(row);
             Ok(Ready {
                 job: row.job()?,
+                tenant: row.take()?,
                 kind: row.take()?,
                 priority: Priority::from_code(row.take()?),
                 version: row.take()?,

@@ -8,7 +8,7 @@ use super::columns::{self, Columns, Id};
 use crate::ledger::history::{self, Line, Outline};
 use crate::ledger::{Answer, Event, Unannounced};
 
-const OUTLINE: &str = "seq, id, kind, version, state, attempt, created_at, changed_at, started_at, started_version, progress, \
+const OUTLINE: &str = "seq, id, tenant, kind, version, state, attempt, created_at, changed_at, started_at, started_version, progress, \
      replays, correlation_id, trace";
 
 /// A job's events, if there is such a job.
@@ -33,6 +33,7 @@ fn outline(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Outline)> {
     let seq = row.take()?;
     let outline = Outline {
         job: row.job()?,
+        tenant: row.take()?,
         kind: row.take()?,
         version: row.take()?,
         state: row.take()?,

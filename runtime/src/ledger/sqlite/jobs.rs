@@ -9,6 +9,7 @@ use super::columns::{self, Columns, Id};
 use super::unique;
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, Replaying};
+use crate::tenant::Tenant;
 
 pub(super) fn present(db: &Connection, job: JobId) -> Answer<Job> {
     columns::job_of(db, job)?.ok_or_else(|| LedgerError::Refused(format!("job {job} has a row but no payload")))
@@ -34,6 +35,12 @@ pub(super) fn list(db: &Connection, filter: &Filter) -> Answer<Vec<Job>> {
     let (mut conditions, mut params) = (vec!["true".to_owned()], Vec::<Value>::new());
     // The state as a literal: only then may SQLite use the index of that state.
     conditions.extend(filter.state.map(|state| format!("state = {}", state.code())));
+    if let Some(tenant) = &filter.tenant {
+        params.push(tenant.as_str().to_owned().into());
+        conditions.push(format!("tenant = ?{}", params.len()));
+        // In words by which the partial index is found.
+        conditions.extend((!tenant.is_default()).then(|| "tenant <> 'default'".to_owned()));
+    }
     if let Some(kind) = &filter.kind {
         params.push(kind.clone().into());
         conditions.push(format!("kind = ?{}", params.len()));
@@ -78,10 +85,10 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
         return present(db, job).map(Replaying::NotDead);
     }
     if let Some(key) = &present(db, job)?.unique_key {
-        if let Some(holder) = unique::other_holder(db, &head.kind, key, job)? {
+        if let Some(holder) = unique::other_holder(db, &head.tenant, &head.kind, key, job)? {
             return Ok(Replaying::Held(holder));
         }
-        unique::take(db, &head.kind, key, job)?;
+        unique::take(db, &head.tenant, &head.kind, key, job)?;
     }
     db.prepare_cached(
         "update jobs set state = 0, version = version + 1, changed_at = ?2, due_at = ?2, queued_at = null, publishes = 0, \
@@ -93,9 +100,20 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     present(db, job).map(Replaying::Ready)
 }
 
-pub(super) fn dead_of(db: &Connection, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
-    let sql = "select id from jobs where state = 3 and kind = ?1 order by id limit ?2";
-    columns::rows(db, sql, (kind, count(limit)), |row| Columns::of(row).job())
+pub(super) fn owned(db: &Connection, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
+    let mut find = db.prepare_cached("select 1 from jobs where id = ?1 and tenant = ?2")?;
+    let mut owned = vec![];
+    for job in jobs {
+        if find.exists((Id(job.0), tenant))? {
+            owned.push(*job);
+        }
+    }
+    Ok(owned)
+}
+
+pub(super) fn dead_of(db: &Connection, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+    let sql = "select id from jobs where state = 3 and kind = ?1 and tenant = ?3 order by id limit ?2";
+    columns::rows(db, sql, (kind, count(limit), whose), |row| Columns::of(row).job())
 }
 
 pub(super) fn purge(db: &Connection, jobs: &[JobId]) -> Answer<usize> {

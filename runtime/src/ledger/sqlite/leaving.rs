@@ -140,6 +140,7 @@ pub(super) fn leave(
     write_line(db, &head, leaving.to, ended, error, now)?;
     Ok(ending(Event {
         job: head.job,
+        tenant: head.tenant,
         kind: head.kind,
         version: head.version + 1,
         state: leaving.to,
@@ -192,6 +193,7 @@ mod tests {
         Head {
             seq: 1,
             job: JobId::fresh(),
+            tenant: crate::tenant::Tenant::default(),
             kind: "demo".into(),
             state: State::Running,
             version: 2,

@@ -31,18 +31,19 @@ pub(super) fn add_file(db: &Connection, file: &File) -> Answer<()> {
     let bytes = i64::try_from(file.bytes)
         .map_err(|_| LedgerError::Refused(format!("a file of {} bytes is past what a ledger counts", file.bytes)))?;
     db.prepare_cached(
-        "insert into files (id, name, content_type, bytes, sha256) values (?1, ?2, ?3, ?4, ?5) on conflict (id) do nothing",
+        "insert into files (id, tenant, name, content_type, bytes, sha256) values (?1, ?2, ?3, ?4, ?5, ?6) \
+         on conflict (id) do nothing",
     )?
-    .execute((Id(file.id), &file.name, &file.content_type, bytes, &file.sha256))?;
+    .execute((Id(file.id), &file.tenant, &file.name, &file.content_type, bytes, &file.sha256))?;
     Ok(())
 }
 
 pub(super) fn file(db: &Connection, id: Uuid) -> Answer<Option<File>> {
-    let mut found = db.prepare_cached("select name, content_type, bytes, sha256 from files where id = ?1")?;
+    let mut found = db.prepare_cached("select tenant, name, content_type, bytes, sha256 from files where id = ?1")?;
     let found = found.query_row([Id(id)], |row| {
         let mut row = Columns::of(row);
-        let (name, content_type) = (row.take()?, row.take()?);
-        Ok(File { id, name, content_type, bytes: row.take::<i64>()?.unsigned_abs(), sha256: row.take()? })
+        let (tenant, name, content_type) = (row.take()?, row.take()?, row.take()?);
+        Ok(File { id, tenant, name, content_type, bytes: row.take::<i64>()?.unsigned_abs(), sha256: row.take()? })
     });
     Ok(found.optional()?)
 }

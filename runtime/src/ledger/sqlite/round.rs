@@ -78,6 +78,7 @@ fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
             fence,
             version: row.take()?,
             started_at: row.at()?,
+            tenant: head.tenant.clone(),
             kind: head.kind.clone(),
             payload: row.raw()?,
             checkpoint: row.maybe_raw()?,

@@ -8,13 +8,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
     include_str!("../../../migrations/sqlite/0003_unique_keys.sql"),
     include_str!("../../../migrations/sqlite/0004_history.sql"),
     include_str!("../../../migrations/sqlite/0005_evidence.sql"),
     include_str!("../../../migrations/sqlite/0006_trace.sql"),
+    include_str!("../../../migrations/sqlite/0007_tenants.sql"),
 ];
 
 /// How long a call waits for another process that writes the same file (a migration, a backup).

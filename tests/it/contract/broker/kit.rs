@@ -10,6 +10,7 @@ use lapin::types::AMQPValue;
 use longshore_runtime::broker::embedded::{Embedded, Limits};
 use longshore_runtime::broker::rabbitmq::{REASON_HEADER, RabbitMq, Settings};
 use longshore_runtime::broker::{Broker, Consumer, Delivery, Depth, Feed, Heard, JobMessage, Lane};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::{JobId, wire};
 use longshore_tests::rabbitmq;
 use longshore_tests::until::until;
@@ -82,7 +83,14 @@ async fn exhumed_from(url: &str) -> Result<(String, Bytes)> {
 }
 
 pub(super) fn job() -> JobMessage {
-    JobMessage { job: JobId::fresh(), kind: KIND.into(), lane: Lane::Normal, correlation_id: None, trace: None }
+    JobMessage {
+        tenant: Tenant::default(),
+        job: JobId::fresh(),
+        kind: KIND.into(),
+        lane: Lane::Normal,
+        correlation_id: None,
+        trace: None,
+    }
 }
 
 pub(super) async fn next(consumer: &mut Consumer) -> Result<Delivery> {

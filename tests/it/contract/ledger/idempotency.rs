@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use longshore_runtime::ledger::{Filter, Idempotency, Ledger, NewJob, Submitted};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::JobId;
 use longshore_tests::until::until;
 
@@ -108,9 +109,9 @@ pub(super) async fn only_dead_letters_whose_end_is_announced_are_purged_with_all
     let fence = granted(claim(&*ledger, worker, buried.id).await).fence;
     done(&*ledger, fence, dead_letter()).await;
     let (other, pending) = (dead(&*ledger, worker).await, queued(&*ledger).await);
-    assert_eq!(ledger.dead_letters("demo.greet", 10).await.unwrap(), [buried.id, other]);
-    assert_eq!(ledger.dead_letters("demo.greet", 1).await.unwrap(), [buried.id]);
-    assert!(ledger.dead_letters("other", 10).await.unwrap().is_empty());
+    assert_eq!(ledger.dead_letters(&Tenant::default(), "demo.greet", 10).await.unwrap(), [buried.id, other]);
+    assert_eq!(ledger.dead_letters(&Tenant::default(), "demo.greet", 1).await.unwrap(), [buried.id]);
+    assert!(ledger.dead_letters(&Tenant::default(), "other", 10).await.unwrap().is_empty());
     ledger.mark_unannounced(&[(other, 3)]).await.unwrap();
     let all = [buried.id, other, pending, JobId::fresh()];
     assert_eq!(ledger.purge(&all).await.unwrap(), 1);

@@ -30,6 +30,7 @@ pub(super) async fn a_kind_registered_again_is_replaced(ledger: Arc<dyn Ledger>)
 pub(super) async fn a_file_is_found_by_its_id(ledger: Arc<dyn Ledger>) {
     let file = File {
         id: Uuid::now_v7(),
+        tenant: "north".parse().unwrap(),
         name: "../ship's log \"1\".csv".into(),
         content_type: "text/csv".into(),
         bytes: 5_000_000_000,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::{Ledger, NewJob, Patience, Priority, Ready, RunAt};
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::JobId;
 use longshore_tests::until::until;
 
@@ -30,6 +31,7 @@ pub(super) async fn due_jobs_come_oldest_first_and_only_those(ledger: Arc<dyn Le
     assert_eq!(due.iter().map(|ready| ready.job).collect::<Vec<_>>(), expected);
     let created_at = look(&*ledger, urgent).await.created_at;
     let first = Ready {
+        tenant: Tenant::default(),
         job: urgent,
         kind: "other".into(),
         priority: Priority::High,

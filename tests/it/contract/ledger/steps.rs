@@ -7,6 +7,7 @@ use longshore_runtime::ledger::{
     Beat, Claim, Claimed, Ended, Event, Fence, Granted, Job, Ledger, NewJob, Priority, Record, Recorded, Report, RunAt,
     Settle, Submitted, Whose, WorkerCard,
 };
+use longshore_runtime::tenant::Tenant;
 use longshore_sdk::{ErrorReport, JobId, Progress, Trace};
 use longshore_tests::until::until;
 use serde_json::value::RawValue;
@@ -32,6 +33,7 @@ pub(super) fn trace() -> Trace {
 pub(super) fn new_job() -> NewJob {
     NewJob {
         id: JobId::fresh(),
+        tenant: Tenant::default(),
         kind: "demo.greet".into(),
         payload: json(r#"{"name":"Ada"}"#),
         priority: Priority::Normal,
