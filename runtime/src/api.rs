@@ -3,8 +3,11 @@
 //! [`longshore_sdk::api`]; start with [`submit`], then [`jobs`], and [`problem`] for how a request is refused.
 
 mod artifacts;
+pub(crate) mod auth;
 mod body;
+pub(crate) mod cors;
 mod dead_letters;
+mod desk;
 #[cfg(test)]
 pub(crate) mod door;
 mod events;
@@ -12,7 +15,9 @@ mod files;
 mod fleet;
 pub mod health;
 mod jobs;
+mod keys;
 mod kinds;
+mod limits;
 mod listener;
 mod params;
 pub mod problem;
@@ -33,14 +38,19 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use longshore_sdk::executor::seconds;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use self::auth::keyring::Keyring;
+pub use self::auth::{Anonymous, AuthSettings};
 use self::health::Probes;
+pub(crate) use self::keys::view as key_view;
+pub use self::limits::LimitSettings;
+use self::limits::Limits;
 pub use self::listener::serve;
 use crate::broker::Broker;
 use crate::ledger::batch::{self, Submits};
@@ -119,6 +129,8 @@ pub struct ApiSettings {
     pub write_idle: Duration,
     /// A longer head is refused. Default 64 KiB.
     pub max_header_bytes: usize,
+    /// Origins of sites whose pages may call from a browser, e.g. `https://app.example.org`. Default: none.
+    pub cors_origins: Vec<String>,
     /// How long open calls may go on when the server stops. Default 20 s.
     #[serde(with = "seconds")]
     pub shutdown_grace: Duration,
@@ -152,6 +164,7 @@ impl Default for ApiSettings {
             idle_timeout: Duration::from_secs(75),
             write_idle: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
+            cors_origins: Vec::new(),
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -165,6 +178,8 @@ pub struct Api {
     storage: Arc<Storage>,
     feed: Feed,
     settings: ApiSettings,
+    auth: auth::Auth,
+    limits: Limits,
     schemas: Schemas,
     last_look: fleet::LastLook,
     /// Room for long-polls.
@@ -183,12 +198,29 @@ impl Api {
         storage: Arc<Storage>,
         feed: Feed,
         settings: ApiSettings,
+        (auth, limits): (AuthSettings, LimitSettings),
     ) -> Self {
         let waiting_room = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
         let streams = Arc::new(Semaphore::new(settings.max_streams.min(Semaphore::MAX_PERMITS)));
         let submits = batch::submits(stop, ledger.clone());
+        let keyring = Keyring::new(ledger.clone(), auth.key_cache);
+        let (auth, limits) = (auth::Auth { settings: auth, keyring }, Limits::new(limits));
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
-        Self { ledger, submits, broker, storage, feed, settings, schemas, last_look, waiting_room, streams, stop }
+        Self {
+            ledger,
+            submits,
+            broker,
+            storage,
+            feed,
+            settings,
+            auth,
+            limits,
+            schemas,
+            last_look,
+            waiting_room,
+            streams,
+            stop,
+        }
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
@@ -221,7 +253,8 @@ impl Api {
 
 /// Every call of the API.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
+    let origins = api.settings.cors_origins.clone();
+    let router = Router::new()
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
         .route("/v1/jobs/batch", post(submit::batch::submit))
         .route("/v1/dead-letters", get(dead_letters::list))
@@ -237,16 +270,21 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/queues", get(fleet::queues))
         .route("/v1/workers", get(fleet::workers))
+        .route("/v1/keys", post(keys::create).get(keys::list))
+        .route("/v1/keys/{id}/rotate", post(keys::rotate))
+        .route("/v1/keys/{id}", delete(keys::revoke))
         .route("/openapi.json", get(spec::openapi))
         .route("/asyncapi.json", get(spec::asyncapi))
         .route("/docs", get(spec::docs))
         .merge(health::probes(api.probes()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), auth::admit))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(count))
         .layer(middleware::from_fn(request::follow))
-        .with_state(api)
+        .with_state(api);
+    cors::open_to(router, &origins)
 }
 
 /// Counts the call under its route's template, never under its path.

@@ -1,6 +1,7 @@
 //! Puts the rooms together: one ledger, one broker, one storage, and around them an API, a worker, or both. The only place where
 //! executors are named and where API and worker meet. It decides nothing about jobs.
 
+mod first_key;
 mod look;
 
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use crate::agents::Agents;
 use crate::agents::auditor::AuditPace;
 use crate::api::health::{self, Probes};
-use crate::api::{self, Api};
+use crate::api::{self, Anonymous, Api};
 use crate::broker::Broker;
 use crate::broker::embedded::{self, Embedded};
 use crate::broker::rabbitmq::{self, RabbitMq};
@@ -106,8 +107,9 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     base.ledger.migrate().await?;
     // The lock says that every earlier worker is gone: its jobs are ready at once, not after a lease.
     base.ledger.rescue(config.agents.crash_limit, Whose::Everyones).await?;
-    let listener = bind(config.listen).await?;
+    let listener = open(config).await?;
     base.ledger.register_kinds(&base.registry.cards()).await?;
+    first_key::make(base.ledger.as_ref(), place.path()).await?;
     base.start_agents(config, &stop);
     base.serve_and_work(config, listener, &stop).await?;
     drop(place);
@@ -122,7 +124,7 @@ pub async fn all(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     let known = Registry::new(executors)?;
     metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
     let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
-    let listener = bind(config.listen).await?;
+    let listener = open(config).await?;
     base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
     base.serve_and_work(config, listener, &stop).await
@@ -136,7 +138,7 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     let known = Registry::new(executors)?;
     metrics::begin(&[Role::Api], known.kinds(), &stop);
     let base = Base::of_servers(config, known)?;
-    let listener = bind(config.listen).await?;
+    let listener = open(config).await?;
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
     base.serve(config, listener, &stop).await?;
@@ -231,7 +233,8 @@ impl Base {
     async fn serve(&self, config: &Config, listener: TcpListener, stop: &Stop) -> anyhow::Result<()> {
         let feed = Feed::start(stop, Arc::clone(&self.broker));
         let (ledger, broker) = (Arc::clone(&self.ledger), Arc::clone(&self.broker));
-        let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone());
+        let callers = (config.auth.clone(), config.limits.clone());
+        let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone(), callers);
         tracing::info!(address = %listener.local_addr()?, "serving");
         Ok(api::serve(listener, api::router(Arc::new(api)), &config.api, stop.token()).await?)
     }
@@ -306,6 +309,18 @@ fn rabbit(config: &Config) -> anyhow::Result<rabbitmq::Settings> {
     let mut settings = rabbitmq::Settings::new(&config.broker.urls)?;
     settings.topology = Topology::under(&config.broker.prefix)?;
     Ok(settings)
+}
+
+/// Where the API listens, unless that would let everybody in without anybody having said so.
+async fn open(config: &Config) -> anyhow::Result<TcpListener> {
+    let everybody = config.auth.anonymous == Anonymous::Always && !config.auth.trusted_network;
+    anyhow::ensure!(
+        config.listen.ip().is_loopback() || !everybody,
+        "auth.anonymous is \"always\" and {} is open to other machines: whoever reaches it could do everything; \
+         make keys instead (`longshore keys create`), or set auth.trusted_network = true if you trust them all",
+        config.listen
+    );
+    bind(config.listen).await
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -9,6 +9,7 @@ mod doctor;
 mod fleet;
 mod given;
 mod jobs;
+mod keys;
 mod list;
 mod screen;
 mod serve;
@@ -72,6 +73,8 @@ enum Command {
     Queues(fleet::Queues),
     /// List the workers with a live lease
     Workers(fleet::Workers),
+    /// API keys: create, list, rotate, revoke; works on the ledger itself, so the first one is made here
+    Keys(keys::Keys),
     /// Settings: show those in effect
     Config(settings::Config),
     /// Say what is wrong with this machine, broker and database, and what to change
@@ -157,6 +160,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Workers(workers) => server::block_on(workers.run()),
         Command::Doctor(doctor) => doctor.run(executors),
         Command::Verify(verify) => verify.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::Demo(demo) => server::block_on(demo.run()),

@@ -21,7 +21,7 @@ use longshore_executors::resize::Limits as ResizeSettings;
 use longshore_executors::transcode::TranscodeSettings;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::api::ApiSettings;
+use crate::api::{ApiSettings, AuthSettings, LimitSettings};
 use crate::preflight::PreflightSettings;
 use crate::storage::StorageSettings;
 use crate::worker::WorkerSettings;
@@ -52,6 +52,10 @@ pub struct Config {
     pub storage: StorageSettings,
     /// The API.
     pub api: ApiSettings,
+    /// Who may call it.
+    pub auth: AuthSettings,
+    /// What a tenant may take of it.
+    pub limits: LimitSettings,
     /// `image.resize`.
     pub resize: ResizeSettings,
     /// `media.transcode`.
@@ -173,6 +177,8 @@ impl Default for Config {
             agents: AgentsConfig { crash_limit: 3, audit_interval: Duration::from_secs(60), audit_jobs: 5_000 },
             storage: StorageSettings::default(),
             api: ApiSettings::default(),
+            auth: AuthSettings::default(),
+            limits: LimitSettings::default(),
             resize: ResizeSettings::default(),
             transcode: TranscodeSettings::default(),
             csv_import: CsvImportConfig {

@@ -93,6 +93,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Those of these jobs that are this tenant's. A job never changes hands, so the answer stays true.
     async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>>;
+    /// How many pending jobs a tenant has; it stops counting at `most`. A scan of its jobs: not for every submit.
+    async fn count_pending(&self, of: &Tenant, most: u64) -> Answer<u64>;
     /// A tenant's dead letters of a kind, oldest first.
     async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>>;
     /// Removes those of these jobs that are dead letters and owe no announcement, with their attempts and idempotency keys;
@@ -158,4 +160,17 @@ pub trait Ledger: Send + Sync + 'static {
     async fn add_file(&self, file: &File) -> Answer<()>;
     /// One uploaded file.
     async fn file(&self, id: Uuid) -> Answer<Option<File>>;
+
+    // API keys. `of` is the tenant whose keys they must be; `None`: anybody's.
+
+    /// Keeps a key. One whose id exists is left as it is, so a repeat is harmless.
+    async fn add_key(&self, key: &NewKey) -> Answer<()>;
+    /// One key, good or not.
+    async fn key(&self, id: &str) -> Answer<Option<ApiKey>>;
+    /// All keys, the oldest first.
+    async fn keys(&self, of: Option<&Tenant>) -> Answer<Vec<ApiKey>>;
+    /// Ends a key: `within` that time at the latest, or at once, which is a revoke. Says whether there is such a key.
+    async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool>;
+    /// It was used: noted to the minute.
+    async fn use_key(&self, id: &str) -> Answer<()>;
 }

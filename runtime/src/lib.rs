@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod job;
+pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod notify;

@@ -266,7 +266,7 @@ fn artifact_key(job: JobId, attempt: u32, name: &str) -> Result<Key, StorageErro
     plain.then(|| attempt_key(job, attempt).join(name)).ok_or(StorageError::Missing)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -5,11 +5,13 @@
 mod bulk;
 mod event;
 mod fleet;
+mod keys;
 pub mod problem;
 
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
 pub use event::{Event, EventData, EventId, EventWord, NoEventId};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
+pub use keys::{KeyList, KeyMade, KeyRequest, KeyView, RotateRequest};
 pub use problem::{FieldError, Problem};
 
 use jiff::Timestamp;

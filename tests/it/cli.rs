@@ -8,6 +8,7 @@ mod doctor;
 mod every;
 mod fleet;
 mod jobs;
+mod keys;
 mod screen;
 mod servers;
 mod usage;

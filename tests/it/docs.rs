@@ -10,6 +10,7 @@ mod names;
 mod page;
 mod places;
 mod producer;
+mod security;
 mod sessions;
 mod tables;
 

@@ -10,6 +10,7 @@ mod faults;
 mod handover;
 mod hostile;
 mod hostile_callers;
+mod tenants;
 
 /// Tells each story on both stages.
 macro_rules! on_both_stages {

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub struct Http {
     client: Client,
     base: String,
+    key: Option<String>,
 }
 
 /// What the server said, read to the end.
@@ -34,7 +35,13 @@ impl Http {
     /// A client for the server at this URL, such as `http://127.0.0.1:8080`.
     pub fn to(base: &str) -> Result<Http> {
         let client = plain().timeout(Duration::from_secs(60)).build()?;
-        Ok(Http { client, base: base.trim_end_matches('/').to_owned() })
+        Ok(Http { client, base: base.trim_end_matches('/').to_owned(), key: None })
+    }
+
+    /// The same, with this API key.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Http {
+        Http { key: Some(key.to_owned()), ..self }
     }
 
     /// GETs a path.
@@ -49,7 +56,11 @@ impl Http {
 
     /// A request to add headers or another body to; hand it to [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base))
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use longshore_sdk::Artifact;
 
 use super::Api;
+use super::auth::Caller;
 use super::params::{ArtifactInPath, nothing};
 use super::problem::{Answer, Refusal};
 use super::range::{Part, part};
@@ -23,11 +24,12 @@ use crate::ledger::Job;
 
 pub(super) async fn download(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     ArtifactInPath(id, name): ArtifactInPath,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let found = api.ask(api.ledger.job(id)).await?.and_then(|job| Some((published(&job, &name)?, job)));
+    let found = api.desk(&caller).job(id).await?.and_then(|job| Some((published(&job, &name)?, job)));
     let (artifact, job) = found.ok_or_else(|| nothing("artifact", &uri))?;
     let tag = format!("\"{}\"", artifact.sha256);
     if header(&headers, IF_NONE_MATCH).is_some_and(|known| known == "*" || known.contains(&tag)) {

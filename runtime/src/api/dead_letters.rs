@@ -10,6 +10,8 @@ use axum::response::Response;
 use longshore_sdk::JobId;
 use longshore_sdk::api::{DeadLetterChoice, PurgedMany, ReplayedMany};
 
+use super::auth::Caller;
+use super::desk::Desk;
 use super::jobs::{narrowed, page, tell};
 use super::params::Params;
 use super::problem::{Answer, Fault, Refusal};
@@ -17,48 +19,59 @@ use super::{Api, body, json};
 use crate::broker::Control;
 use crate::job::state::State as JobState;
 use crate::ledger::Replaying;
-use crate::tenant::Tenant;
 
-pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Answer<Response> {
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Answer<Response> {
     let params = Params::read(&uri, &["kind", "limit", "before"])?;
-    page(&api, narrowed(&params, Some(JobState::Failed), api.settings.max_page)?).await
+    page(&api.desk(&caller), narrowed(&params, Some(JobState::Failed), api.settings.max_page)?).await
 }
 
-pub(super) async fn replay(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let (ids, more) = chosen(&api, &headers, body).await?;
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let (ids, more) = chosen(&api.desk(&caller), &headers, body).await?;
     let owner = api.clone();
-    let (replayed, skipped) = api.to_the_end(async move { replay_all(&owner, ids).await }).await?;
+    let (replayed, skipped) = api.to_the_end(async move { replay_all(&owner.desk(&caller), ids).await }).await?;
     json(StatusCode::OK, &ReplayedMany { replayed, skipped, more })
 }
 
-pub(super) async fn purge(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer<Response> {
-    let (ids, more) = chosen(&api, &headers, body).await?;
-    let purged = api.ask(api.ledger.purge(&ids)).await?;
+pub(super) async fn purge(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let desk = api.desk(&caller);
+    let (ids, more) = chosen(&desk, &headers, body).await?;
+    let purged = desk.purge(&ids).await?;
     json(StatusCode::OK, &PurgedMany { purged, skipped: ids.len() - purged, more })
 }
 
 /// Each in a transaction of its own: after a 503 the same request goes on where this one ended.
-async fn replay_all(api: &Api, ids: Vec<JobId>) -> Answer<(usize, usize)> {
+async fn replay_all(desk: &Desk<'_>, ids: Vec<JobId>) -> Answer<(usize, usize)> {
     let (mut replayed, mut skipped) = (0, 0);
     for id in ids {
-        match api.ask(api.ledger.replay(id)).await? {
+        match desk.replay(id).await? {
             Replaying::Ready(_) => replayed += 1,
             Replaying::NotDead(_) | Replaying::Held(_) | Replaying::Unknown => skipped += 1,
         }
     }
     if replayed > 0 {
-        tell(api, Control::Wake).await;
+        tell(desk.api, Control::Wake).await;
     }
     Ok((replayed, skipped))
 }
 
 /// The jobs that a request means, and whether its kind may have more of them.
-async fn chosen(api: &Api, headers: &HeaderMap, body: Body) -> Answer<(Vec<JobId>, bool)> {
+async fn chosen(desk: &Desk<'_>, headers: &HeaderMap, body: Body) -> Answer<(Vec<JobId>, bool)> {
+    let api = desk.api;
     let choice = body::json(headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
     match meant(choice, api.settings.max_bulk)? {
         Meant::Ids(ids) => Ok((ids, false)),
         Meant::Kind(kind, limit) => {
-            let ids = api.ask(api.ledger.dead_letters(&Tenant::default(), &kind, limit)).await?;
+            let ids = desk.dead_letters(&kind, limit).await?;
             let more = ids.len() == limit;
             Ok((ids, more))
         }

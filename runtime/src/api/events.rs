@@ -18,16 +18,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Api;
+use super::auth::Caller;
 use super::params::{JobInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
 use crate::ledger::Event;
 use crate::notify::feed::Waiter;
+use crate::tenant::Tenant;
 
 /// When to come again for a place on a full server.
 const FULL_FOR: Duration = Duration::from_secs(5);
 
 pub(super) async fn follow(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     JobInPath(id): JobInPath,
     uri: Uri,
     headers: HeaderMap,
@@ -40,10 +43,11 @@ pub(super) async fn follow(
     let seat = seat(&api)?;
     // Before the first read: what is announced between the read and the wait must wake this one.
     let waiter = api.feed.waiter(id);
-    let history = api.ask(api.ledger.history(id)).await?.ok_or_else(|| nothing("job", &uri))?;
+    let history = api.desk(&caller).history(id).await?.ok_or_else(|| nothing("job", &uri))?;
     let heartbeat = Instant::now() + api.settings.stream_heartbeat;
+    let tenant = caller.tenant;
     let mut follower =
-        Follower { api, job: id, waiter, after, due: VecDeque::new(), over: false, heartbeat, _seat: seat };
+        Follower { api, tenant, job: id, waiter, after, due: VecDeque::new(), over: false, heartbeat, _seat: seat };
     follower.take(history);
     if follower.over && follower.due.is_empty() {
         // An EventSource takes this for the end and comes no more.
@@ -63,6 +67,7 @@ fn seat(api: &Api) -> Answer<OwnedSemaphorePermit> {
 /// One reader of one job.
 struct Follower {
     api: Arc<Api>,
+    tenant: Tenant,
     job: JobId,
     waiter: Waiter,
     /// The last one told.
@@ -87,7 +92,7 @@ impl Follower {
             if self.over || !self.waiter.news(left).await {
                 return None;
             }
-            match self.api.ask(self.api.ledger.history(self.job)).await {
+            match self.api.desk_of(&self.tenant).history(self.job).await {
                 Ok(Some(history)) => self.take(history),
                 Ok(None) => return None, // purged
                 Err(error) => tracing::debug!(job.id = %self.job, %error, "a stream waits for the ledger"),

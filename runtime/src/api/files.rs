@@ -11,6 +11,7 @@ use axum::response::Response;
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::body::{BodyError, check_encoding, check_length, stream};
 use super::params::{FileInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
@@ -22,43 +23,54 @@ use crate::tenant::Tenant;
 const MAX_NAME_BYTES: usize = 255;
 const MAX_TYPE_BYTES: usize = 255;
 
-pub(super) async fn upload(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer<Response> {
+pub(super) async fn upload(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
     let name = name(&uri)?;
     check_encoding(&headers)?;
     check_length(&headers, api.settings.max_upload_bytes)?;
     let content_type = content_type(&headers);
     let owner = api.clone();
     // To its end: an upload that breaks off is cleaned away by the code after it, which a dropped handler never reaches.
-    let file = api.to_the_end(async move { keep(&owner, name, content_type, body).await }).await?;
+    let file = api.to_the_end(async move { keep(&owner, caller.tenant, name, content_type, body).await }).await?;
     let location = HeaderValue::try_from(format!("/v1/files/{}", file.id)).map_err(Refusal::internal)?;
     let mut answer = json(StatusCode::CREATED, &view::file(file))?;
     answer.headers_mut().insert(LOCATION, location);
     Ok(answer)
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, FileInPath(id): FileInPath, uri: Uri) -> Answer<Response> {
-    let file = api.ask(api.ledger.file(id)).await?.ok_or_else(|| nothing("file", &uri))?;
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    FileInPath(id): FileInPath,
+    uri: Uri,
+) -> Answer<Response> {
+    let file = api.desk(&caller).file(id).await?.ok_or_else(|| nothing("file", &uri))?;
     json(StatusCode::OK, &view::file(file))
 }
 
-async fn keep(api: &Api, name: String, content_type: String, body: Body) -> Answer<File> {
+async fn keep(api: &Api, tenant: Tenant, name: String, content_type: String, body: Body) -> Answer<File> {
     let id = Uuid::now_v7();
-    let Stored { bytes, sha256 } = store(api, id, body).await?;
+    let Stored { bytes, sha256 } = store(api, &tenant, id, body).await?;
     if bytes == 0 {
-        forget(api, id).await;
+        forget(api, &tenant, id).await;
         return Err(Refusal::new(Fault::Malformed, "the body is empty; send the file's bytes as the body"));
     }
-    let file = File { id, tenant: Tenant::default(), name, content_type, bytes, sha256 };
+    let file = File { id, tenant, name, content_type, bytes, sha256 };
     match api.ask(api.ledger.add_file(&file)).await {
         Ok(()) => Ok(file),
         Err(error) => {
-            forget(api, id).await;
+            forget(api, &file.tenant, id).await;
             Err(error.into())
         }
     }
 }
 
-async fn store(api: &Api, id: Uuid, body: Body) -> Answer<Stored> {
+async fn store(api: &Api, whose: &Tenant, id: Uuid, body: Body) -> Answer<Stored> {
     let slow = Arc::new(OnceLock::new());
     let noted = slow.clone();
     let body = stream(body, api.settings.body_idle).inspect_err(move |error| {
@@ -66,14 +78,14 @@ async fn store(api: &Api, id: Uuid, body: Body) -> Answer<Stored> {
             let _ = noted.set(*idle);
         }
     });
-    match (api.storage.put_file(&Tenant::default(), id, body, api.settings.max_upload_bytes).await, slow.get()) {
+    match (api.storage.put_file(whose, id, body, api.settings.max_upload_bytes).await, slow.get()) {
         (Err(StorageError::Interrupted(_)), Some(idle)) => Err(BodyError::TooSlow(*idle).into()),
         (answer, _) => Ok(answer?),
     }
 }
 
-async fn forget(api: &Api, id: Uuid) {
-    if let Err(error) = api.storage.delete_file(&Tenant::default(), id).await {
+async fn forget(api: &Api, whose: &Tenant, id: Uuid) {
+    if let Err(error) = api.storage.delete_file(whose, id).await {
         tracing::warn!(file.id = %id, %error, "an upload that nobody will ask for stays in the storage");
     }
 }

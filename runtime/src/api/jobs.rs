@@ -14,6 +14,8 @@ use longshore_sdk::JobId;
 use longshore_sdk::api::JobList;
 use tokio::time::Instant;
 
+use super::auth::Caller;
+use super::desk::Desk;
 use super::params::{JobInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
 use super::{Api, json, view};
@@ -26,13 +28,14 @@ const DEFAULT_PAGE: usize = 50;
 
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     JobInPath(id): JobInPath,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let asked = Params::read(&uri, &["wait"])?.get::<u64>("wait", "a whole number of seconds, 0 or more")?;
     let wait = Duration::from_secs(asked.unwrap_or(0)).min(api.settings.max_wait);
-    let job = settled_or_late(&api, id, wait).await?.ok_or_else(|| nothing("job", &uri))?;
+    let job = settled_or_late(&api.desk(&caller), id, wait).await?.ok_or_else(|| nothing("job", &uri))?;
     let tag = tag(&job);
     let mut answer = match is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
@@ -42,20 +45,26 @@ pub(super) async fn show(
     Ok(answer)
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Answer<Response> {
-    page(&api, filter(&uri, api.settings.max_page)?).await
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Answer<Response> {
+    page(&api.desk(&caller), filter(&uri, api.settings.max_page)?).await
 }
 
 /// One page of jobs without their attempts.
-pub(super) async fn page(api: &Api, filter: Filter) -> Answer<Response> {
+pub(super) async fn page(desk: &Desk<'_>, filter: Filter) -> Answer<Response> {
     let now = clock::now();
-    let jobs = api.ask(api.ledger.list(&filter)).await?;
-    let next = jobs.last().filter(|_| jobs.len() == filter.limit).map(|last| last.id);
+    let limit = filter.limit;
+    let jobs = desk.list(filter).await?;
+    let next = jobs.last().filter(|_| jobs.len() == limit).map(|last| last.id);
     json(StatusCode::OK, &JobList { jobs: jobs.iter().map(|job| view::job(job, &[], now)).collect(), next })
 }
 
-pub(super) async fn cancel(State(api): State<Arc<Api>>, JobInPath(id): JobInPath, uri: Uri) -> Answer<Response> {
-    match api.ask(api.ledger.cancel(id)).await? {
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    JobInPath(id): JobInPath,
+    uri: Uri,
+) -> Answer<Response> {
+    match api.desk(&caller).cancel(id).await? {
         Canceling::Canceled(job) => {
             // The relay announces it in a moment; who waits at this door need not wait for that.
             api.feed.wake(id);
@@ -74,8 +83,13 @@ pub(super) async fn cancel(State(api): State<Arc<Api>>, JobInPath(id): JobInPath
     }
 }
 
-pub(super) async fn replay(State(api): State<Arc<Api>>, JobInPath(id): JobInPath, uri: Uri) -> Answer<Response> {
-    match api.ask(api.ledger.replay(id)).await? {
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    JobInPath(id): JobInPath,
+    uri: Uri,
+) -> Answer<Response> {
+    match api.desk(&caller).replay(id).await? {
         Replaying::Ready(job) => {
             tell(&api, Control::Wake).await;
             whole(&api, StatusCode::ACCEPTED, &job).await
@@ -94,15 +108,16 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, JobInPath(id): JobInPath
 }
 
 /// The job once it is settled, or as it stands when `wait` is over. A full waiting room means no wait.
-pub(super) async fn settled_or_late(api: &Api, id: JobId, wait: Duration) -> ledger::Answer<Option<Job>> {
+pub(super) async fn settled_or_late(desk: &Desk<'_>, id: JobId, wait: Duration) -> ledger::Answer<Option<Job>> {
+    let api = desk.api;
     let Some(_seat) = (!wait.is_zero()).then(|| api.waiting_room.try_acquire().ok()).flatten() else {
-        return api.ask(api.ledger.job(id)).await;
+        return desk.job(id).await;
     };
     let end = Instant::now() + wait;
     // Before the first read: what is announced between the read and the wait must wake this one.
     let mut waiter = api.feed.waiter(id);
     loop {
-        let job = api.ask(api.ledger.job(id)).await?;
+        let job = desk.job(id).await?;
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() || job.as_ref().is_none_or(|job| job.state.is_terminal()) {
             return Ok(job);

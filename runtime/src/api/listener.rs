@@ -7,6 +7,7 @@ mod pace;
 mod tests;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::pace::{Pace, Paced};
 use super::ApiSettings;
+use super::auth::anonymous::Peer;
 use crate::stop::Stop;
 
 /// After a failed accept: usually there is no file descriptor left, and one may be free in a moment.
@@ -40,7 +42,7 @@ const FULL: &str = "{\"type\":\"urn:longshore:problem:unavailable\",\"title\":\"
 /// Serves until `stop`, then takes no more connections and lets the open calls end, at most for the shutdown's grace.
 ///
 /// # Errors
-/// None at present: an accept that fails is tried again.
+/// When the listener has no address. An accept that fails is tried again.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -55,8 +57,9 @@ pub async fn serve(
         connections: Stop::new(),
         stop,
     };
-    while let Some(stream) = door.next(&listener).await {
-        door.admit(stream);
+    let local = listener.local_addr()?.ip().is_loopback();
+    while let Some((stream, from)) = door.next(&listener).await {
+        door.admit(stream, Peer { is_local: local && from.ip().is_loopback() });
     }
     drop(listener);
     if !door.connections.finished(settings.shutdown_grace).await {
@@ -78,11 +81,11 @@ struct Door {
 
 impl Door {
     /// The next connection; `None` when the server stops.
-    async fn next(&self, listener: &TcpListener) -> Option<TcpStream> {
+    async fn next(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         loop {
             let accepted = self.stop.run_until_cancelled(listener.accept()).await?;
             match accepted {
-                Ok((stream, _)) => return Some(stream),
+                Ok((stream, from)) => return Some((stream, from)),
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -91,12 +94,12 @@ impl Door {
         }
     }
 
-    fn admit(&self, stream: TcpStream) {
+    fn admit(&self, stream: TcpStream, peer: Peer) {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
             let (router, settings) = (self.router.clone(), self.settings.clone());
             let (stop, cut) = (self.stop.clone(), self.connections.token());
             self.connections.spawn_quiet(async move {
-                cut.run_until_cancelled(converse(stream, router, &settings, stop)).await;
+                cut.run_until_cancelled(converse(stream, peer, router, &settings, stop)).await;
                 drop(seat);
             });
         } else if let Ok(turn) = Arc::clone(&self.refusals).try_acquire_owned() {
@@ -110,12 +113,15 @@ impl Door {
 }
 
 /// One connection from its first request to its end.
-async fn converse(stream: TcpStream, router: Router, settings: &ApiSettings, stop: CancellationToken) {
+async fn converse(stream: TcpStream, peer: Peer, router: Router, settings: &ApiSettings, stop: CancellationToken) {
     // A small answer must not wait for the acknowledgement of the one before. One that is gone already shows at the read.
     let _ = stream.set_nodelay(true);
     let pace = Arc::new(Pace::default());
     let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout, settings.write_idle);
-    let service = service_fn(move |request| paced(router.clone(), request, Arc::clone(&pace)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        paced(router.clone(), request, Arc::clone(&pace))
+    });
     let mut http = http1::Builder::new();
     // hyper's own limit on a head runs from the last answer on: it is the limit on idleness.
     http.timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout).max_buf_size(settings.max_header_bytes);

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use longshore_sdk::api::problem::{self, FieldError, Problem};
 
@@ -18,6 +18,10 @@ use crate::storage::StorageError;
 pub enum Fault {
     /// No readable form.
     Malformed,
+    /// No credentials, or none that open the door.
+    Unauthenticated,
+    /// The caller is known and may not.
+    Forbidden,
     /// Nothing here.
     NotFound,
     /// The path is there, the method is not.
@@ -44,6 +48,10 @@ pub enum Fault {
     InvalidPayload,
     /// No such kind.
     UnknownKind,
+    /// More calls than the caller's share.
+    RateLimited,
+    /// More of something than the tenant may have.
+    QuotaExceeded,
     /// Our fault.
     Internal,
     /// The ledger, the broker or the storage does not answer.
@@ -52,8 +60,10 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooSlow,
@@ -67,6 +77,8 @@ impl Fault {
         Self::Invalid,
         Self::InvalidPayload,
         Self::UnknownKind,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::Internal,
         Self::Unavailable,
     ];
@@ -90,6 +102,8 @@ impl Fault {
         use StatusCode as S;
         match self {
             Self::Malformed => (S::BAD_REQUEST, problem::MALFORMED_REQUEST, "The request cannot be read"),
+            Self::Unauthenticated => (S::UNAUTHORIZED, problem::UNAUTHENTICATED, "The caller is not known"),
+            Self::Forbidden => (S::FORBIDDEN, problem::FORBIDDEN, "The caller may not do this"),
             Self::NotFound => (S::NOT_FOUND, problem::NOT_FOUND, "There is nothing here"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, problem::METHOD_NOT_ALLOWED, "This path has no such method")
@@ -115,6 +129,8 @@ impl Fault {
                 (S::UNPROCESSABLE_ENTITY, problem::IDEMPOTENCY_KEY_REUSED, "The key came before with another body")
             }
             Self::UnknownKind => (S::UNPROCESSABLE_ENTITY, problem::UNKNOWN_KIND, "There is no such kind"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, problem::RATE_LIMITED, "Too many calls"),
+            Self::QuotaExceeded => (S::TOO_MANY_REQUESTS, problem::QUOTA_EXCEEDED, "The tenant has all it may have"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, problem::INTERNAL, "Longshore made a mistake"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, problem::UNAVAILABLE, "Longshore cannot do this now"),
         }
@@ -133,6 +149,10 @@ struct Inner {
     retry_after: Option<Duration>,
     /// The whole length of the file whose part was asked for.
     whole: Option<u64>,
+    /// What would open the door.
+    challenge: Option<String>,
+    /// What else is told beside the problem.
+    headers: HeaderMap,
 }
 
 /// What a handler answers.
@@ -151,7 +171,15 @@ impl Refusal {
             errors: Vec::new(),
             kinds: None,
         };
-        Self(Box::new(Inner { fault, problem, log: None, retry_after: None, whole: None }))
+        Self(Box::new(Inner {
+            fault,
+            problem,
+            log: None,
+            retry_after: None,
+            whole: None,
+            challenge: None,
+            headers: HeaderMap::new(),
+        }))
     }
 
     /// One field, header or parameter at fault.
@@ -202,6 +230,20 @@ impl Refusal {
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// What a caller must bring instead.
+    #[must_use]
+    pub(super) fn challenged(mut self, with: String) -> Self {
+        self.0.challenge = Some(with);
+        self
+    }
+
+    /// Told beside the problem.
+    #[must_use]
+    pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.headers = headers;
         self
     }
 
@@ -260,8 +302,10 @@ impl From<StorageError> for Refusal {
 }
 
 impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let (fault, retry_after, whole) = (self.0.fault, self.0.retry_after, self.0.whole);
+        let more = std::mem::take(&mut self.0.headers);
+        let challenge = self.0.challenge.as_deref().and_then(|text| HeaderValue::try_from(text).ok());
         let problem = self.tell();
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut answer = (fault.table().0, body).into_response();
@@ -269,6 +313,10 @@ impl IntoResponse for Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = retry_after {
             headers.insert(RETRY_AFTER, wait.as_secs().into());
+        }
+        headers.extend(more);
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(value) = whole.and_then(|whole| HeaderValue::try_from(format!("bytes */{whole}")).ok()) {
             headers.insert(CONTENT_RANGE, value);

@@ -4,6 +4,7 @@
 
 mod asyncapi;
 mod calls;
+mod keys;
 mod page;
 
 use std::sync::LazyLock;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::asyncapi::asyncapi;
 use self::calls::{CALLS, Call, Parameter};
+use super::auth::needs::{self, Need};
 use super::problem::Fault;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
@@ -48,7 +50,7 @@ fn document() -> Value {
     });
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for call in CALLS {
+    for call in every() {
         let operation = operation(call, &mut generator);
         let path = paths.entry(call.path).or_insert_with(|| json!({}));
         path[call.method.to_lowercase()] = operation;
@@ -68,8 +70,21 @@ fn document() -> Value {
         "servers": [{"url": "/"}],
         "tags": calls::TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
-        "components": {"schemas": generator.take_definitions(true), "responses": refusals},
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": refusals,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key. A caller on the \
+                server's own machine may need none (`auth.anonymous`)."}},
+        },
     })
+}
+
+/// Problems of every call that is not open to everybody.
+const KEPT: [u16; 3] = [401, 403, 429];
+
+/// The calls of the whole table.
+fn every() -> impl Iterator<Item = &'static Call> {
+    CALLS.iter().chain(keys::CALLS)
 }
 
 fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
@@ -84,7 +99,9 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         }
         answers.insert(answer.status.to_string(), told);
     }
-    for status in call.refusals.iter().chain(&calls::ALWAYS) {
+    let need = needs::of(call.method, call.path).unwrap_or(Need::Nothing);
+    let kept: &[u16] = if need == Need::Nothing { &[] } else { &KEPT };
+    for status in call.refusals.iter().chain(kept).chain(&calls::ALWAYS) {
         let reference = format!("#/components/responses/{}", refusal_name(*status));
         // A probe's 503 is an answer of its own.
         answers.entry(status.to_string()).or_insert_with(|| json!({"$ref": reference}));
@@ -94,6 +111,7 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         "tags": [call.tag],
         "summary": call.summary,
         "responses": answers,
+        "security": security(need),
     });
     let parameters: Vec<Value> = in_path(call.path).chain(call.parameters.iter().map(parameter)).collect();
     if !parameters.is_empty() {
@@ -103,6 +121,14 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] = json!({"required": true, "content": {media: {"schema": shape(generator)}}});
     }
     operation
+}
+
+/// What a caller must bring: a key with this scope, or nothing.
+fn security(need: Need) -> Value {
+    match need {
+        Need::Nothing => json!([]),
+        Need::Scope(scope) | Need::House(scope) => json!([{"key": [scope.word()]}]),
+    }
 }
 
 fn header(says: &str) -> Value {
@@ -139,7 +165,7 @@ fn refusal(status: u16, problem: &Schema) -> Value {
         "description": types.join(" "),
         "content": {"application/problem+json": {"schema": problem}},
     });
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         told["headers"] = json!({"Retry-After": header("Seconds after which to ask again.")});
     }
     told
@@ -180,18 +206,18 @@ mod tests {
 
     #[test]
     fn every_refusal_that_a_call_may_answer_is_one_that_there_is() {
-        for call in CALLS {
+        for call in every() {
             for status in call.refusals {
                 assert!(statuses().any(|known| known == *status), "{} {}: {status}", call.method, call.path);
             }
         }
-        let ids: BTreeSet<&str> = CALLS.iter().map(|call| call.id).collect();
-        assert_eq!(ids.len(), CALLS.len(), "two calls have one operationId");
+        let ids: BTreeSet<&str> = every().map(|call| call.id).collect();
+        assert_eq!(ids.len(), every().count(), "two calls have one operationId");
     }
 
     #[test]
     fn the_page_shows_every_call_and_runs_nothing() {
-        for call in CALLS {
+        for call in every() {
             let heading = format!("<b>{}</b> <code>{}</code>", call.method, call.path);
             assert!(PAGE.contains(&heading), "{heading}");
         }

@@ -22,6 +22,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::accept::{Accepted, By, accept};
+use super::auth::Caller;
+use super::desk::Desk;
 use super::jobs::{settled_or_late, whole};
 use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid};
 use super::problem::{Answer, Fault, Refusal};
@@ -36,6 +38,7 @@ use crate::tenant::Tenant;
 
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Extension(asked): Extension<Asked>,
     headers: HeaderMap,
     body: Body,
@@ -43,9 +46,9 @@ pub(super) async fn submit(
     let (key, wait) = (idempotency::key(&headers)?, prefer::wait(&headers));
     let settings = &api.settings;
     let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
-    let accepted = take(&api, request, key, &asked).await?;
+    let accepted = take(&api, &caller.tenant, request, key, &asked).await?;
     let mut answer = match wait {
-        Some(wait) => awaited(&api, accepted.job, wait.min(settings.max_wait)).await?,
+        Some(wait) => awaited(&api.desk(&caller), accepted.job, wait.min(settings.max_wait)).await?,
         None => told(&accepted.job)?,
     };
     let found = match accepted.by {
@@ -59,9 +62,15 @@ pub(super) async fn submit(
     Ok(answer)
 }
 
-async fn take(api: &Arc<Api>, request: SubmitRequest, key: Option<String>, asked: &Asked) -> Answer<Accepted> {
+async fn take(
+    api: &Arc<Api>,
+    whose: &Tenant,
+    request: SubmitRequest,
+    key: Option<String>,
+    asked: &Asked,
+) -> Answer<Accepted> {
     let kind = request.kind.clone();
-    let accepted = match prepare(api, request, key, asked, Instant::now()).await {
+    let accepted = match prepare(&api.desk_of(whose), request, key, asked, Instant::now()).await {
         Ok(job) => {
             let owner = Arc::clone(api);
             api.to_the_end(async move { accept(&owner, job).await }).await
@@ -85,17 +94,24 @@ fn count(kind: &str, accepted: &Answer<Accepted>) {
 
 /// Checks what is asked for, before the ledger hears of it.
 async fn prepare(
-    api: &Api,
+    desk: &Desk<'_>,
     mut request: SubmitRequest,
     key: Option<String>,
     asked: &Asked,
     at: Instant,
 ) -> Answer<NewJob> {
+    let api = desk.api;
+    api.has_room(desk.tenant).await?;
     let lives = api.settings.idempotency_ttl;
     let idempotency = key.map(|key| idempotency::of(key, &request, lives)).transpose()?;
     request.correlation_id.get_or_insert_with(|| asked.id.clone());
     let known = api.schemas.get(&request.kind, at, api.ledger.as_ref()).await?;
-    Ok(NewJob { idempotency, trace: asked.trace.clone(), ..new_job(request, &known, &api.settings)? })
+    Ok(NewJob {
+        tenant: desk.tenant.clone(),
+        idempotency,
+        trace: asked.trace.clone(),
+        ..new_job(request, &known, &api.settings)?
+    })
 }
 
 /// 202: it is written down.
@@ -108,8 +124,9 @@ fn told(job: &Job) -> Answer<Response> {
 }
 
 /// 200 with the job's end if that comes within `wait`, else 202. Who hangs up meanwhile has submitted all the same.
-async fn awaited(api: &Api, job: Job, wait: Duration) -> Answer<Response> {
-    let job = match settled_or_late(api, job.id, wait).await {
+async fn awaited(desk: &Desk<'_>, job: Job, wait: Duration) -> Answer<Response> {
+    let api = desk.api;
+    let job = match settled_or_late(desk, job.id, wait).await {
         Ok(found) => found.unwrap_or(job),
         // The job is accepted; that its end cannot be seen now is no reason to say otherwise.
         Err(error) => {

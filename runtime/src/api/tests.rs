@@ -2,12 +2,14 @@
 //! by the ledger's own calls, so that every state a caller can see is one that the ledger made.
 
 mod batches;
+mod cors;
 mod dead_letters;
 mod events;
 mod files;
 mod fleet;
 mod idempotency;
 mod jobs;
+mod limits;
 mod probes;
 mod submits;
 mod unique;
@@ -56,6 +58,10 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut ApiSettings)) -> Self {
+        Self::limited(change, LimitSettings::default()).await
+    }
+
+    async fn limited(change: impl FnOnce(&mut ApiSettings), limits: LimitSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::open(ledger_path(directory.path())).unwrap());
         ledger.migrate().await.unwrap();
@@ -68,7 +74,8 @@ impl World {
         let mut settings = ApiSettings::default();
         change(&mut settings);
         let feed = Feed::start(&stop, broker.clone());
-        let api = Api::new(&stop, ledger.clone(), broker.clone(), storage.clone(), feed, settings);
+        let auth = AuthSettings { anonymous: Anonymous::Always, ..AuthSettings::default() };
+        let api = Api::new(&stop, ledger.clone(), broker.clone(), storage.clone(), feed, settings, (auth, limits));
         Self { directory, ledger, broker, storage, router: router(Arc::new(api)), stop, worker }
     }
 

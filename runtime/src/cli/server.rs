@@ -20,6 +20,9 @@ pub(super) struct Server {
         value_name = "URL"
     )]
     server: String,
+    /// The API key; none is needed on the server's own machine
+    #[arg(long, env = "LONGSHORE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
     /// Answer in JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -27,8 +30,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn client(&self) -> Result<Client, Ending> {
-        Client::new(&self.server)
-            .map_err(|error| Ending::Usage(format!("--server: {error}; write e.g. http://127.0.0.1:7070")))
+        let client = Client::new(&self.server)
+            .map_err(|error| Ending::Usage(format!("--server: {error}; write e.g. http://127.0.0.1:7070")))?;
+        match self.api_key.as_deref().filter(|key| !key.is_empty()) {
+            Some(key) => client.with_api_key(key).map_err(|error| Ending::Usage(format!("--api-key: {error}"))),
+            None => Ok(client),
+        }
     }
 
     /// The same where a file of the caller's was named in this place.

@@ -57,7 +57,7 @@ impl Verify {
 }
 
 /// The one that the settings name: PostgreSQL, or else what `dev` keeps in the data directory.
-fn ledger(config: &Config) -> anyhow::Result<Arc<dyn Ledger>> {
+pub(super) fn ledger(config: &Config) -> anyhow::Result<Arc<dyn Ledger>> {
     if config.database.url.is_some() {
         return Ok(Arc::new(app::postgres(config, 1)?));
     }

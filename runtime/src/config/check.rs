@@ -7,9 +7,11 @@ use longshore_sdk::executor::kind_is_valid;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, guess};
+use crate::api::cors::is_origin;
 use crate::preflight::CHECKS;
 
 const SECOND: Duration = Duration::from_secs(1);
+const NO_RATE: &str = "must be 0 for no limit, or a number of calls above it";
 const MAX_PREFIX_BYTES: usize = 64;
 
 /// The rules that `config` breaks, each as a sentence to follow the key's place.
@@ -42,6 +44,9 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.api.header_timeout.is_zero(), "must be above 0: no head comes in no time"),
         (config.api.idle_timeout.is_zero(), "must be above 0"),
         (config.api.max_header_bytes < 8192, "must be at least 8192"),
+        (!config.limits.requests_per_second.is_finite() || config.limits.requests_per_second < 0.0, NO_RATE),
+        (!config.limits.key_requests_per_second.is_finite() || config.limits.key_requests_per_second < 0.0, NO_RATE),
+        (config.auth.key_cache > Duration::from_secs(60), "must be at most 60 seconds: a revoked key would live on"),
         (!(1..=16_384).contains(&config.resize.max_side), "must be from 1 to 16384"),
         (config.transcode.threads == 0, "must be at least 1"),
         (!(0..=19).contains(&config.transcode.nice), "must be from 0 to 19"),
@@ -50,12 +55,22 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.csv_import.limits.chunk_bytes == 0, "must be at least 1"),
     ];
     let broken = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
-    broken.chain(bad_kinds(config)).chain(bad_checks(config)).chain(bad_level(config)).collect()
+    broken
+        .chain(bad_kinds(config))
+        .chain(bad_origins(config))
+        .chain(bad_checks(config))
+        .chain(bad_level(config))
+        .collect()
 }
 
 fn bad_kinds(config: &Config) -> impl Iterator<Item = String> {
     let bad = config.worker.kinds.iter().filter(|kind| !kind_is_valid(kind));
     bad.map(|kind| format!("{kind:?} is no kind: kinds are lower-case words joined by dots, e.g. image.resize"))
+}
+
+fn bad_origins(config: &Config) -> impl Iterator<Item = String> {
+    let bad = config.api.cors_origins.iter().filter(|origin| !is_origin(origin));
+    bad.map(|origin| format!("{origin:?} is no origin: write a scheme and a host, e.g. https://app.example.org"))
 }
 
 fn bad_checks(config: &Config) -> impl Iterator<Item = String> {

@@ -12,7 +12,7 @@ const PREFIX: &str = "LONGSHORE_";
 const SHORT: [(&str, &str); 1] = [("LONGSHORE_AMQP_URL", "broker.urls")];
 
 /// Variables that are no settings: read by the command line, and by the tests to find the binary.
-const OTHERS: [&str; 3] = ["LONGSHORE_CONFIG", "LONGSHORE_SERVER", "LONGSHORE_BIN"];
+const OTHERS: [&str; 4] = ["LONGSHORE_CONFIG", "LONGSHORE_SERVER", "LONGSHORE_API_KEY", "LONGSHORE_BIN"];
 
 /// The settings among the variables, and the mistakes.
 pub(super) fn given(variables: &[(String, String)], leaves: &[Leaf]) -> (Vec<Given>, Vec<String>) {

@@ -6,6 +6,7 @@ mod audit;
 mod facts;
 mod history;
 mod jobs;
+mod keys;
 mod leases;
 mod migrate;
 mod read;
@@ -29,9 +30,9 @@ use tokio_postgres::{NoTls, Row};
 use uuid::Uuid;
 
 use super::{
-    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
-    Unannounced, Whose, WorkerCard, WorkerRow,
+    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
+    Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
+    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 
@@ -179,6 +180,10 @@ impl Ledger for Postgres {
         self.whose(tenant, jobs).await
     }
 
+    async fn count_pending(&self, of: &Tenant, most: u64) -> Answer<u64> {
+        self.pending_of(of, most).await
+    }
+
     async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
         self.dead_of(whose, kind, limit).await
     }
@@ -281,5 +286,25 @@ impl Ledger for Postgres {
 
     async fn file(&self, id: Uuid) -> Answer<Option<File>> {
         self.read_file(id).await
+    }
+
+    async fn add_key(&self, key: &NewKey) -> Answer<()> {
+        self.write_key(key).await
+    }
+
+    async fn key(&self, id: &str) -> Answer<Option<ApiKey>> {
+        self.read_key(id).await
+    }
+
+    async fn keys(&self, of: Option<&Tenant>) -> Answer<Vec<ApiKey>> {
+        self.read_keys(of).await
+    }
+
+    async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool> {
+        Postgres::end_key(self, of, id, within).await
+    }
+
+    async fn use_key(&self, id: &str) -> Answer<()> {
+        self.touch_key(id).await
     }
 }

@@ -1,11 +1,13 @@
 //! What goes into the ledger and what comes out of it. Shapes only: the rules are in [`crate::job`], the SQL beside.
 
 mod delivery;
+mod keys;
 mod road;
 mod submit;
 mod workers;
 
 pub use delivery::*;
+pub use keys::*;
 pub use road::*;
 pub use submit::*;
 pub use workers::*;

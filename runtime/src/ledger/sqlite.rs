@@ -6,6 +6,7 @@ mod audit;
 mod columns;
 mod history;
 mod jobs;
+mod keys;
 mod lane;
 mod leases;
 mod leaving;
@@ -32,9 +33,9 @@ use uuid::Uuid;
 
 use self::lane::Lane;
 use super::{
-    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, LedgerError, NewJob, Patience, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
-    Unannounced, Whose, WorkerCard, WorkerRow,
+    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
+    Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
+    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 
@@ -200,6 +201,11 @@ impl Ledger for Sqlite {
         self.read(move |db, _| jobs::owned(db, &tenant, &jobs)).await
     }
 
+    async fn count_pending(&self, of: &Tenant, most: u64) -> Answer<u64> {
+        let of = of.clone();
+        self.read(move |db, _| jobs::pending_of(db, &of, most)).await
+    }
+
     async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
         let (whose, kind) = (whose.clone(), kind.to_owned());
         self.read(move |db, _| jobs::dead_of(db, &whose, &kind, limit)).await
@@ -319,5 +325,30 @@ impl Ledger for Sqlite {
 
     async fn file(&self, id: Uuid) -> Answer<Option<File>> {
         self.read(move |db, _| registry::file(db, id)).await
+    }
+
+    async fn add_key(&self, key: &NewKey) -> Answer<()> {
+        let key = key.clone();
+        self.write(move |db, now| keys::add(db, now, &key)).await
+    }
+
+    async fn key(&self, id: &str) -> Answer<Option<ApiKey>> {
+        let id = id.to_owned();
+        self.read(move |db, now| keys::of_id(db, now, &id)).await
+    }
+
+    async fn keys(&self, of: Option<&Tenant>) -> Answer<Vec<ApiKey>> {
+        let of = of.cloned();
+        self.read(move |db, now| keys::of_tenant(db, now, of.as_ref())).await
+    }
+
+    async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool> {
+        let (of, id) = (of.cloned(), id.to_owned());
+        self.write(move |db, now| keys::end(db, now, of.as_ref(), &id, within)).await
+    }
+
+    async fn use_key(&self, id: &str) -> Answer<()> {
+        let id = id.to_owned();
+        self.write(move |db, now| keys::touch(db, now, &id)).await
     }
 }

@@ -42,7 +42,7 @@ pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 24] = [
+pub const CALLS: [(&str, &str); 28] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -59,6 +59,10 @@ pub const CALLS: [(&str, &str); 24] = [
     ("GET", "/v1/kinds"),
     ("GET", "/v1/queues"),
     ("GET", "/v1/workers"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/keys"),
+    ("POST", "/v1/keys/{id}/rotate"),
+    ("DELETE", "/v1/keys/{id}"),
     ("GET", "/openapi.json"),
     ("GET", "/asyncapi.json"),
     ("GET", "/docs"),

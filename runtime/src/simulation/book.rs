@@ -12,9 +12,9 @@ use uuid::Uuid;
 use super::bug::Bug;
 use super::process::Process;
 use crate::ledger::{
-    Answer, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File, Filter,
-    Job, Kind, Ledger, NewJob, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round, Submitted,
-    Unannounced, Whose, WorkerCard, WorkerRow,
+    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
+    Filter, Job, Kind, Ledger, NewJob, NewKey, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round,
+    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 
@@ -81,6 +81,11 @@ macro_rules! passed_on {
 }
 
 passed_on! {
+    fn add_key(key: &NewKey) -> ();
+    fn key(id: &str) -> Option<ApiKey>;
+    fn keys(of: Option<&Tenant>) -> Vec<ApiKey>;
+    fn end_key(of: Option<&Tenant>, id: &str, within: Option<Duration>) -> bool;
+    fn use_key(id: &str) -> ();
     fn migrate() -> ();
     fn now() -> Timestamp;
     fn unqueue(job: JobId, version: i64) -> ();
@@ -93,6 +98,7 @@ passed_on! {
     fn cancel(job: JobId) -> Canceling;
     fn replay(job: JobId) -> Replaying;
     fn owned(tenant: &Tenant, jobs: &[JobId]) -> Vec<JobId>;
+    fn count_pending(of: &Tenant, most: u64) -> u64;
     fn dead_letters(whose: &Tenant, kind: &str, limit: usize) -> Vec<JobId>;
     fn purge(jobs: &[JobId]) -> usize;
     fn remove_idle_keys(limit: usize) -> usize;

@@ -34,5 +34,6 @@ async fn open(process: &Arc<Process>) -> Door {
     let (ledger, broker) = hands(process);
     let feed = Feed::start(&process.stop, Arc::clone(&broker));
     let storage = Arc::clone(&process.world.storage);
-    Door::of(Api::new(&process.stop, ledger, broker, storage, feed, ApiSettings::default()))
+    let auth = crate::api::AuthSettings { anonymous: crate::api::Anonymous::Always, ..Default::default() };
+    Door::of(Api::new(&process.stop, ledger, broker, storage, feed, ApiSettings::default(), (auth, Default::default())))
 }

@@ -82,13 +82,15 @@ pub const UNKNOWN_KIND: &str = "urn:longshore:problem:unknown_kind";
 pub const IDEMPOTENCY_KEY_REUSED: &str = "urn:longshore:problem:idempotency_key_reused";
 /// 429: more requests than the caller's share; `Retry-After` says when.
 pub const RATE_LIMITED: &str = "urn:longshore:problem:rate_limited";
+/// 429: the tenant has all of something that it may have, which the detail names.
+pub const QUOTA_EXCEEDED: &str = "urn:longshore:problem:quota_exceeded";
 /// 500: our fault; the log knows more.
 pub const INTERNAL: &str = "urn:longshore:problem:internal";
 /// 503: the ledger or the broker does not answer, or the server is full; `Retry-After` says when.
 pub const UNAVAILABLE: &str = "urn:longshore:problem:unavailable";
 
 /// Every problem type. A type that was published once stays.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -107,6 +109,7 @@ pub const ALL: [&str; 20] = [
     UNKNOWN_KIND,
     IDEMPOTENCY_KEY_REUSED,
     RATE_LIMITED,
+    QUOTA_EXCEEDED,
     INTERNAL,
     UNAVAILABLE,
 ];

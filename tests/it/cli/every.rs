@@ -17,7 +17,7 @@ enum Form {
 use Form::{None, Told};
 
 /// A command, its form for people, and its JSON form.
-const STORIES: [(&str, Form, Form); 25] = [
+const STORIES: [(&str, Form, Form); 29] = [
     ("dev", Told("servers", DEV), Told("servers", DEV)),
     ("all", Told("servers", SERVERS), Told("servers", SERVERS)),
     ("api", Told("servers", SERVERS), Told("servers", SERVERS)),
@@ -36,6 +36,10 @@ const STORIES: [(&str, Form, Form); 25] = [
     ("kinds", Told("jobs", "the_kinds_are_listed"), Told("jobs", "the_kinds_are_listed")),
     ("queues", Told("fleet", QUEUES), Told("fleet", QUEUES)),
     ("workers", Told("fleet", WORKERS), Told("fleet", WORKERS)),
+    ("keys create", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
+    ("keys list", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
+    ("keys rotate", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
+    ("keys revoke", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
     ("config show", Told("fleet", SETTINGS), Told("fleet", SETTINGS)),
     ("doctor", Told("doctor", "without_servers_it_looks_at_the_machine_alone"), Told("doctor", DOCTOR)),
     ("verify", Told("verify", VERIFY), Told("verify", VERIFY)),
@@ -58,6 +62,8 @@ const PURGE: &str = "dead_letters_are_purged_by_id_and_by_kind";
 const QUEUES: &str = "queues_show_what_waits_and_who_is_there";
 const WORKERS: &str = "workers_show_their_slots_and_kinds";
 const SETTINGS: &str = "the_settings_in_effect_are_shown_with_their_givers_and_without_secrets";
+const KEYS: &str = "a_key_is_made_listed_rotated_and_revoked_in_words";
+const KEYS_IN_JSON: &str = "a_key_is_made_listed_rotated_and_revoked_in_json";
 const DOCTOR: &str = "without_servers_it_looks_at_the_machine_alone";
 const VERIFY: &str = "the_ledger_of_a_running_dev_is_verified_beside_it";
 const DEMO: &str = "the_tour_is_told_in_json_from_its_first_line";

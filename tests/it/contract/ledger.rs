@@ -8,6 +8,7 @@ mod cancel;
 mod claim;
 mod history;
 mod idempotency;
+mod keys;
 mod leases;
 mod load;
 mod record;
@@ -171,6 +172,11 @@ stories! {
         an_attempt_that_was_lost_records_nothing
         a_running_job_without_a_worker_is_found_by_the_long_scan_alone
         two_rescuers_lose_an_attempt_once
+    }
+    keys {
+        a_key_is_found_as_it_was_made
+        a_key_is_ended_by_its_tenant_or_by_the_house_and_stays_ended
+        a_keys_use_is_noted_to_the_minute
     }
     tenants {
         a_jobs_tenant_is_in_its_row_its_claim_and_all_its_events

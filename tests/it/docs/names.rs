@@ -100,7 +100,7 @@ fn source(path: &str) -> Result<String> {
 fn every_setting_on_the_pages_is_in_the_defaults() -> Result<()> {
     let (settings, others) = (settings(), source("runtime/src/config/environment.rs")?);
     ensure!(settings.contains("transcode.limits.max_pixels"), "{settings:?}");
-    for page in ["README.md", "ARCHITECTURE.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "SECURITY.md"] {
         nothing_found(unknown_settings(&Page::open(page)?, &settings, &others));
     }
     let planted =
@@ -113,7 +113,7 @@ fn every_setting_on_the_pages_is_in_the_defaults() -> Result<()> {
 #[test]
 fn every_path_on_the_pages_is_in_the_router() -> Result<()> {
     let routes = routes(&[source("runtime/src/api.rs")?, source("runtime/src/api/health.rs")?].concat());
-    for page in ["README.md", "ARCHITECTURE.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "SECURITY.md"] {
         nothing_found(unknown_paths(&Page::open(page)?, &routes));
     }
     let planted = Page::planted("`GET /v1/jobs`, `DELETE /v1/jobs/{id}`, `curl $S/v1/job`, `$S/v1/jobs/$JOB?wait=1`");

@@ -42,10 +42,9 @@ async fn last_words(mut stream: TcpStream) -> Result<String> {
 async fn callers_who_never_come_to_the_point_are_let_go_and_the_others_are_served() -> Result<()> {
     let limits = [("LONGSHORE_API_HEADER_TIMEOUT", "3"), ("LONGSHORE_API_BODY_IDLE", "3")];
     let stage = Stage::embedded_with(&limits).await?;
-    let half_head = "POST /v1/jobs HTTP/1.1\r\nhost: h";
-    let half_body =
-        "POST /v1/jobs HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"kind\"";
-    let half_file = "POST /v1/files?name=a HTTP/1.1\r\nhost: h\r\ncontent-length: 90\r\n\r\nabc";
+    let half_head = "POST /v1/jobs HTTP/1.1\r\nhost: localh";
+    let half_body = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{\"kind\"";
+    let half_file = "POST /v1/files?name=a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 90\r\n\r\nabc";
     let mut heads = vec![];
     let mut bodies = vec![];
     for number in 0..SLOW {
@@ -80,7 +79,7 @@ fn room_for_polls() -> Result<()> {
 
 /// Asks on a connection of its own and reads the status line's code and the body.
 async fn poll(stream: &mut TcpStream, path: &str) -> Result<(String, String)> {
-    let ask = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await?;
     let mut said = Vec::new();
     stream.read_to_end(&mut said).await?;
@@ -123,7 +122,7 @@ async fn one_connection_more_than_allowed_is_told_so_and_the_held_ones_stay() ->
     let stage = Stage::embedded_with(&[("LONGSHORE_API_MAX_CONNECTIONS", "20")]).await?;
     let mut held = vec![];
     let refused = loop {
-        let mut stream = begin(&stage, "GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").await?;
+        let mut stream = begin(&stage, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
         let mut said = [0; 12];
         tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut said)).await.context("no answer")??;
         if &said == b"HTTP/1.1 503" {

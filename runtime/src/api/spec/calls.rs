@@ -44,15 +44,16 @@ pub(super) struct Told {
 /// Problems that any call may answer.
 pub(super) const ALWAYS: [u16; 2] = [500, 503];
 
-pub(super) const TAGS: [(&str, &str); 5] = [
+pub(super) const TAGS: [(&str, &str); 6] = [
     ("jobs", "Submit a job, ask where it stands, cancel it."),
     ("files", "Inputs to upload and outputs to download."),
     ("dead letters", "Jobs that failed for good, kept with their evidence: replay or purge them."),
     ("fleet", "What can be asked for, what waits, and who works."),
+    ("keys", "Who may call: made, rotated and revoked by administrators."),
     ("operation", "Probes, metrics and this description."),
 ];
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
 const fn query(name: &'static str, sort: &'static str, says: &'static str) -> Parameter {
@@ -63,11 +64,11 @@ const fn header(name: &'static str, says: &'static str) -> Parameter {
     Parameter { place: "header", name, says, sort: "string" }
 }
 
-const fn told(status: u16, says: &'static str, shape: Shape) -> Told {
+pub(super) const fn told(status: u16, says: &'static str, shape: Shape) -> Told {
     Told { status, says, body: Some((JSON, shape)), headers: &[] }
 }
 
-const fn bare(status: u16, says: &'static str) -> Told {
+pub(super) const fn bare(status: u16, says: &'static str) -> Told {
     Told { status, says, body: None, headers: &[] }
 }
 

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 use super::accept::{Accepted, By, accept};
 use super::{count, idempotency, prepare};
+use crate::api::auth::Caller;
+use crate::api::desk::Desk;
 use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::request::Asked;
 use crate::api::{Api, body, json, view};
@@ -31,6 +33,7 @@ struct Unread {
 
 pub(in crate::api) async fn submit(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Extension(asked): Extension<Asked>,
     headers: HeaderMap,
     body: Body,
@@ -43,30 +46,31 @@ pub(in crate::api) async fn submit(
         return Err(Refusal::of_field(Fault::Invalid, "/jobs", message));
     }
     let owner = api.clone();
-    let items = api.to_the_end(async move { Ok(all(&owner, jobs, key, asked).await) }).await?;
+    let items = api.to_the_end(async move { Ok(all(&owner.desk(&caller), jobs, key, asked).await) }).await?;
     json(StatusCode::OK, &BatchAnswer { items })
 }
 
 /// As many at once as the ledger takes in one commit.
-async fn all(api: &Api, jobs: Vec<Box<RawValue>>, key: Option<String>, asked: Asked) -> Vec<BatchItem> {
+async fn all(desk: &Desk<'_>, jobs: Vec<Box<RawValue>>, key: Option<String>, asked: Asked) -> Vec<BatchItem> {
     let at = Instant::now();
     let (key, asked) = (key.as_deref(), &asked);
     let each = |(index, job): (usize, Box<RawValue>)| async move {
         // No caller's key holds a space, so none is this one.
         let key = key.map(|key| format!("{key} {index}"));
-        item(one(api, &job, key, asked, at).await)
+        item(one(desk, &job, key, asked, at).await)
     };
     stream::iter(jobs.into_iter().enumerate()).map(each).buffered(MAX_BATCH).collect().await
 }
 
-async fn one(api: &Api, job: &RawValue, key: Option<String>, asked: &Asked, at: Instant) -> Answer<Accepted> {
+async fn one(desk: &Desk<'_>, job: &RawValue, key: Option<String>, asked: &Asked, at: Instant) -> Answer<Accepted> {
+    let api = desk.api;
     if job.get().len() as u64 > api.settings.max_body_bytes {
         let limit = api.settings.max_body_bytes;
         return Err(Refusal::new(Fault::TooLarge, format!("at most {limit} bytes are taken for one job")));
     }
     let request: SubmitRequest = body::parse(job.get().as_bytes())?;
     let kind = request.kind.clone();
-    let accepted = match prepare(api, request, key, asked, at).await {
+    let accepted = match prepare(desk, request, key, asked, at).await {
         Ok(job) => accept(api, job).await,
         Err(refusal) => Err(refusal),
     };

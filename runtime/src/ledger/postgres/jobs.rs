@@ -122,6 +122,17 @@ impl Postgres {
         Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
     }
 
+    pub(super) async fn pending_of(&self, of: &Tenant, most: u64) -> Answer<u64> {
+        // In words by which the partial index is found.
+        let of_others = if of.is_default() { "" } else { "and tenant <> 'default'" };
+        let sql = format!(
+            "select count(*) from (select from jobs where state = 0 and tenant = $1 {of_others} limit $2) as pending"
+        );
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let row = self.one(&sql, &[&of.as_str(), &most]).await?.expect("an aggregate answers one row");
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
     pub(super) async fn whose(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
         let sql = "select id from jobs where id = any($1) and tenant = $2";

@@ -100,6 +100,14 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     present(db, job).map(Replaying::Ready)
 }
 
+pub(super) fn pending_of(db: &Connection, of: &Tenant, most: u64) -> Answer<u64> {
+    // In words by which the partial index is found.
+    let of_others = if of.is_default() { "" } else { "and tenant <> 'default'" };
+    let sql = format!("select count(*) from (select 1 from jobs where state = 0 and tenant = ?1 {of_others} limit ?2)");
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    Ok(db.prepare_cached(&sql)?.query_row((of, most), |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
 pub(super) fn owned(db: &Connection, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
     let mut find = db.prepare_cached("select 1 from jobs where id = ?1 and tenant = ?2")?;
     let mut owned = vec![];

@@ -53,12 +53,19 @@ pub(super) async fn a_tenants_jobs_and_dead_letters_are_found_under_its_name_alo
             assert_eq!(found, [*job], "{name}");
         }
     }
+    submit(&*ledger, of("north")).await;
+    let later = submit(&*ledger, of("north")).await;
+    for (name, most, count) in [("north", 10, 2), ("north", 1, 1), ("south", 10, 0)] {
+        assert_eq!(ledger.count_pending(&tenant(name), most).await.unwrap(), count, "{name}");
+    }
+    ledger.cancel(later).await.unwrap();
+    assert_eq!(ledger.count_pending(&tenant("north"), 10).await.unwrap(), 1);
     let nobody = tenant("nobody");
     assert!(
         ledger.owned(&nobody, &dead).await.unwrap().is_empty() && ledger.owned(&nobody, &[]).await.unwrap().is_empty()
     );
     let everyones = Filter { limit: 10, ..Filter::default() };
-    assert_eq!(ledger.list(&everyones).await.unwrap().len(), 3);
+    assert_eq!(ledger.list(&everyones).await.unwrap().len(), 5);
 }
 
 pub(super) async fn two_tenants_may_choose_the_same_keys_and_never_meet(ledger: Arc<dyn Ledger>) {

@@ -1,0 +1,78 @@
+//! The ledger as one tenant sees it: there, nobody else's jobs and files are. What is another's is answered as what is not there,
+//! so that nobody can learn that it is. Handlers that show or change something by an id ask here and nowhere else.
+
+use longshore_sdk::JobId;
+use uuid::Uuid;
+
+use super::Api;
+use super::auth::Caller;
+use crate::ledger::{Answer, Canceling, Event, File, Filter, Job, Replaying};
+use crate::tenant::Tenant;
+
+/// A tenant's desk.
+#[derive(Clone, Copy)]
+pub(super) struct Desk<'a> {
+    pub(super) api: &'a Api,
+    pub(super) tenant: &'a Tenant,
+}
+
+impl Api {
+    /// The desk of whoever asks.
+    pub(super) fn desk<'a>(&'a self, caller: &'a Caller) -> Desk<'a> {
+        self.desk_of(&caller.tenant)
+    }
+
+    pub(super) fn desk_of<'a>(&'a self, tenant: &'a Tenant) -> Desk<'a> {
+        Desk { api: self, tenant }
+    }
+}
+
+impl Desk<'_> {
+    pub(super) async fn job(&self, id: JobId) -> Answer<Option<Job>> {
+        let found = self.api.ask(self.api.ledger.job(id)).await?;
+        Ok(found.filter(|job| job.tenant == *self.tenant))
+    }
+
+    pub(super) async fn history(&self, id: JobId) -> Answer<Option<Vec<Event>>> {
+        let told = self.api.ask(self.api.ledger.history(id)).await?;
+        Ok(told.filter(|events| events.iter().all(|event| event.tenant == *self.tenant)))
+    }
+
+    pub(super) async fn list(&self, filter: Filter) -> Answer<Vec<Job>> {
+        let filter = Filter { tenant: Some(self.tenant.clone()), ..filter };
+        self.api.ask(self.api.ledger.list(&filter)).await
+    }
+
+    /// A job never changes hands, so what is ours when it is looked at is ours when it is changed.
+    pub(super) async fn cancel(&self, id: JobId) -> Answer<Canceling> {
+        if self.owned(&[id]).await?.is_empty() {
+            return Ok(Canceling::Unknown);
+        }
+        self.api.ask(self.api.ledger.cancel(id)).await
+    }
+
+    pub(super) async fn replay(&self, id: JobId) -> Answer<Replaying> {
+        if self.owned(&[id]).await?.is_empty() {
+            return Ok(Replaying::Unknown);
+        }
+        self.api.ask(self.api.ledger.replay(id)).await
+    }
+
+    pub(super) async fn purge(&self, ids: &[JobId]) -> Answer<usize> {
+        let ours = self.owned(ids).await?;
+        self.api.ask(self.api.ledger.purge(&ours)).await
+    }
+
+    pub(super) async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
+        self.api.ask(self.api.ledger.dead_letters(self.tenant, kind, limit)).await
+    }
+
+    pub(super) async fn file(&self, id: Uuid) -> Answer<Option<File>> {
+        let found = self.api.ask(self.api.ledger.file(id)).await?;
+        Ok(found.filter(|file| file.tenant == *self.tenant))
+    }
+
+    async fn owned(&self, ids: &[JobId]) -> Answer<Vec<JobId>> {
+        self.api.ask(self.api.ledger.owned(self.tenant, ids)).await
+    }
+}

@@ -1,0 +1,299 @@
+//! Two tenants on one Longshore, and everybody who is neither: no call shows one of them anything of the other's, or does anything to
+//! it. The calls come from the API's own description, so that a new one without a row here fails.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use longshore_tests::http::{Answer, Http, send};
+use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::stream::Stream;
+use longshore_tests::until::poll;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cli::longshore;
+
+/// In everything that the north has; it must be in nothing that others are shown.
+const CANARY: &str = "canary-of-the-north";
+
+/// What a call is to do for the other tenant, asked for something of the north's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    /// Whoever asks is answered.
+    Open,
+    /// There is no such thing for it.
+    NotFound,
+    /// It is answered of its own, with this status.
+    Own(u16),
+    /// It is for the house's keys alone.
+    House,
+}
+use Row::{House, NotFound, Open, Own};
+
+const ROWS: &[(&str, &str, Row)] = &[
+    ("POST", "/v1/jobs", Own(202)),
+    ("GET", "/v1/jobs", Own(200)),
+    ("POST", "/v1/jobs/batch", Own(200)),
+    ("GET", "/v1/dead-letters", Own(200)),
+    ("POST", "/v1/dead-letters/replay", Own(200)),
+    ("POST", "/v1/dead-letters/purge", Own(200)),
+    ("GET", "/v1/jobs/{id}", NotFound),
+    ("GET", "/v1/jobs/{id}/events", NotFound),
+    ("POST", "/v1/jobs/{id}/cancel", NotFound),
+    ("POST", "/v1/jobs/{id}/replay", NotFound),
+    ("GET", "/v1/jobs/{id}/artifacts/{name}", NotFound),
+    ("POST", "/v1/files", Own(201)),
+    ("GET", "/v1/files/{id}", NotFound),
+    ("GET", "/v1/kinds", Own(200)),
+    ("GET", "/v1/queues", House),
+    ("GET", "/v1/workers", House),
+    ("POST", "/v1/keys", Own(201)),
+    ("GET", "/v1/keys", Own(200)),
+    ("POST", "/v1/keys/{id}/rotate", NotFound),
+    ("DELETE", "/v1/keys/{id}", NotFound),
+    ("GET", "/openapi.json", Open),
+    ("GET", "/asyncapi.json", Open),
+    ("GET", "/docs", Open),
+    ("GET", "/healthz", Open),
+    ("GET", "/readyz", Open),
+    ("GET", "/metrics", Open),
+];
+
+/// The stage with nobody let in, and what the north has on it.
+struct North {
+    stage: Stage,
+    house: Http,
+    /// A dead letter, so that every call on jobs would find something to do.
+    job: String,
+    file: String,
+    key: String,
+    http: Http,
+}
+
+/// One call of the description.
+struct Call {
+    method: String,
+    path: String,
+    scope: Option<String>,
+    row: Row,
+}
+
+async fn guarded() -> Result<(Stage, Http)> {
+    let stage = Stage::embedded_with(&[("LONGSHORE_AUTH_ANONYMOUS", "never")]).await?;
+    let key = std::fs::read_to_string(stage.dir.path().join("data/api-key"))?;
+    let house = stage.http.clone().with_key(key.trim());
+    Ok((stage, house))
+}
+
+/// A key: its id and its text.
+async fn make_key(by: &Http, request: Value) -> Result<(String, String)> {
+    let made = by.post("/v1/keys", &request).await?.expect(201)?.json()?;
+    let text = |field: &str| made[field].as_str().map(str::to_owned).context("no text");
+    Ok((text("id")?, text("key")?))
+}
+
+async fn key_of(by: &Http, tenant: &str, scopes: &[&str]) -> Result<String> {
+    Ok(make_key(by, json!({"name": format!("of {tenant}"), "tenant": tenant, "scopes": scopes})).await?.1)
+}
+
+impl North {
+    async fn settle() -> Result<North> {
+        let (stage, house) = guarded().await?;
+        let request = json!({"name": CANARY, "tenant": "north", "scopes": ["admin"]});
+        let (key, text) = make_key(&house, request).await?;
+        let http = stage.http.clone().with_key(&text);
+        let upload = http.request(Method::POST, &format!("/v1/files?name={CANARY}")).body(CANARY);
+        let file = id(&send(upload).await?.expect(201)?)?;
+        let request = json!({"kind": "trial.work", "payload": {"fatal": true}, "metadata": {"of": CANARY},
+            "correlation_id": CANARY, "unique_key": CANARY});
+        let job = id(&http.post("/v1/jobs", &request).await?.expect(202)?)?;
+        let north = North { stage, house, job, file, key, http };
+        let failed = || async { north.looks().await.ok().filter(|job| job["state"] == "failed") };
+        poll("the north's job to fail", PATIENCE, failed).await?;
+        Ok(north)
+    }
+
+    async fn looks(&self) -> Result<Value> {
+        self.http.get(&format!("/v1/jobs/{}", self.job)).await?.expect(200)?.json()
+    }
+
+    /// The calls that the description has, each with its row.
+    async fn calls(&self) -> Result<Vec<Call>> {
+        let document = self.stage.http.get("/openapi.json").await?.expect(200)?.json()?;
+        let mut calls = vec![];
+        for (path, methods) in document["paths"].as_object().context("no paths")? {
+            for (method, described) in methods.as_object().context("no methods")? {
+                let method = method.to_uppercase();
+                let row = ROWS.iter().find(|(m, p, _)| *m == method && p == path);
+                let (.., row) = row.with_context(|| format!("{method} {path} has no row: who may call it?"))?;
+                let scope = described["security"][0]["key"][0].as_str().map(str::to_owned);
+                ensure!(scope.is_none() == (*row == Open), "{method} {path} needs {scope:?}, and its row is {row:?}");
+                calls.push(Call { method, path: path.clone(), scope, row: *row });
+            }
+        }
+        ensure!(calls.len() == ROWS.len(), "a row is of no call");
+        Ok(calls)
+    }
+
+    /// Asks for what is the north's, or for what is nobody's.
+    async fn ask(&self, by: &Http, call: &Call, theirs: bool) -> Result<Answer> {
+        let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let id = match call.path.split('/').nth(2) {
+            _ if !theirs => nobody,
+            Some("files") => &self.file,
+            Some("keys") => &self.key,
+            _ => &self.job,
+        };
+        let path = call.path.replace("{id}", id).replace("{name}", "out.txt");
+        let body = match call.path.as_str() {
+            "/v1/jobs" => json!({"kind": "trial.work", "payload": {}}),
+            "/v1/jobs/batch" => json!({"jobs": [{"kind": "trial.work", "payload": {}}]}),
+            "/v1/dead-letters/replay" | "/v1/dead-letters/purge" => json!({"ids": [self.job]}),
+            "/v1/keys" => json!({"name": "theirs", "scopes": ["read"]}),
+            _ => json!({}),
+        };
+        let method: Method = call.method.parse()?;
+        let request = by.request(method.clone(), &path);
+        send(if method == Method::POST { request.json(&body) } else { request }).await
+    }
+}
+
+fn id(answer: &Answer) -> Result<String> {
+    Ok(answer.json()?["id"].as_str().context("no id")?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_shows_a_tenant_anything_of_anothers_or_does_anything_to_it() -> Result<()> {
+    let north = North::settle().await?;
+    let before = north.looks().await?;
+    let south = north.stage.http.clone().with_key(&key_of(&north.house, "south", &["admin"]).await?);
+    for call in north.calls().await? {
+        let (theirs, nobodys) = (north.ask(&south, &call, true).await?, north.ask(&south, &call, false).await?);
+        let named = format!("{} {}: {theirs:?}", call.method, call.path);
+        match call.row {
+            Open => ensure!(theirs.status == 200, "{named}"),
+            Own(status) => ensure!(theirs.status == status, "{named}"),
+            House => ensure!(theirs.status == 403, "{named}"),
+            NotFound => {
+                ensure!(theirs.status == 404 && nobodys.status == 404, "{named}");
+                let (one, other) = (theirs.json()?, nobodys.json()?);
+                ensure!(one["type"] == other["type"] && one["detail"] == other["detail"], "{named}, {nobodys:?}");
+            }
+        }
+        for secret in [CANARY, &north.job, &north.file, &north.key] {
+            let echoed = theirs.json().ok().is_some_and(|body| body["instance"].is_string());
+            ensure!(echoed || !theirs.text.contains(secret), "shows {secret}: {named}");
+        }
+    }
+    ensure!(north.looks().await? == before, "something was done to the north's job");
+    let keys = north.http.get("/v1/keys").await?.expect(200)?.json()?;
+    ensure!(keys["keys"].as_array().is_some_and(|keys| keys.len() == 1 && keys[0]["good"] == true), "{keys}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_job_cannot_read_anothers_upload() -> Result<()> {
+    let north = North::settle().await?;
+    let south = north.stage.http.clone().with_key(&key_of(&north.house, "south", &["admin"]).await?);
+    let payload = json!({"source": {"file": north.file}, "renditions": [{"name": "a", "width": 8}]});
+    let request = json!({"kind": "image.resize", "payload": payload});
+    let job = id(&south.post("/v1/jobs", &request).await?.expect(202)?)?;
+    let settled = || async {
+        let job = south.get(&format!("/v1/jobs/{job}")).await.ok()?.json().ok()?;
+        (job["state"] == "failed").then_some(job)
+    };
+    let failed = poll("the south's job to fail", PATIENCE, settled).await?;
+    ensure!(failed["error"]["code"] == "source_missing", "{failed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_good_key_of_the_right_scope_only_what_is_open_is_answered() -> Result<()> {
+    let north = North::settle().await?;
+    let (revoked, revoked_text) = make_key(&north.http, json!({"name": "revoked", "scopes": ["admin"]})).await?;
+    let revoke = north.http.request(Method::DELETE, &format!("/v1/keys/{revoked}"));
+    send(revoke).await?.expect(204)?;
+    let short = json!({"name": "expired", "scopes": ["admin"], "expires_in_seconds": 0});
+    let (_, expired) = make_key(&north.http, short).await?;
+    let made_up = format!("lsk_{}_{}", "0".repeat(16), "0".repeat(72));
+    let plain = &north.stage.http;
+    let strangers = [
+        ("nobody", plain.clone()),
+        ("a mistyped key", plain.clone().with_key(&made_up)),
+        ("no key at all", plain.clone().with_key("x")),
+        ("a revoked key", plain.clone().with_key(&revoked_text)),
+        ("an expired key", plain.clone().with_key(&expired)),
+    ];
+    let scopes = ["submit", "read", "cancel", "admin"];
+    let mut needed = BTreeSet::new();
+    for call in north.calls().await? {
+        for (who, http) in &strangers {
+            let answer = north.ask(http, &call, true).await?;
+            let named = format!("{who}: {} {}: {answer:?}", call.method, call.path);
+            if call.row == Open {
+                ensure!(answer.status == 200, "{named}");
+                continue;
+            }
+            ensure!(answer.status == 401 && !answer.text.contains(CANARY), "{named}");
+            ensure!(answer.header("www-authenticate").is_some_and(|text| text.starts_with("Bearer ")), "{named}");
+        }
+        let Some(scope) = call.scope.clone() else { continue };
+        let others: Vec<&str> = scopes.iter().copied().filter(|other| *other != scope && *other != "admin").collect();
+        let wrong = plain.clone().with_key(&key_of(&north.house, "north", &others).await?);
+        let answer = north.ask(&wrong, &call, true).await?;
+        let named = format!("{others:?}: {} {}: {answer:?}", call.method, call.path);
+        let told = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        ensure!(answer.status == 403 && told.contains(&format!("scope=\"{scope}\"")), "{named}");
+        needed.insert(scope);
+    }
+    ensure!(needed.len() == scopes.len(), "no call needs one of them: {needed:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_takes_effect_within_five_seconds_and_ends_the_streams_of_its_key() -> Result<()> {
+    let (stage, house) = guarded().await?;
+    let data = stage.dir.path().join("data");
+    let place = data.to_string_lossy();
+    let made = longshore(&["keys", "create", "--name", "ci", "--data-dir", &place, "--json"], &[], "").await?;
+    let made: Value = serde_json::from_str(&made.out).with_context(|| format!("{made:?}"))?;
+    let (id, key) = (made["id"].as_str().context("no id")?, made["key"].as_str().context("no key")?);
+    let caller = stage.http.clone().with_key(key);
+    let job = json!({"kind": "trial.work", "payload": {"work_ms": 60_000}});
+    let job = self::id(&caller.post("/v1/jobs", &job).await?.expect(202)?)?;
+    let mut stream = Stream::open(&caller, &format!("/v1/jobs/{job}/events"), None).await?;
+    ensure!(stream.status == 200 && stream.next().await?.is_some());
+    // In another process, which tells this one nothing.
+    let revoked = Instant::now();
+    let ended = longshore(&["keys", "revoke", id, "--data-dir", &place], &[], "").await?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    let refused = || async { caller.get("/v1/jobs").await.ok().filter(|answer| answer.status == 401) };
+    poll("the revoked key to be refused", PATIENCE, refused).await?;
+    let took = revoked.elapsed();
+    while stream.next().await?.is_some() {}
+    let streamed = revoked.elapsed();
+    // The five seconds, and what a busy machine takes to run the command and to ask.
+    ensure!(took < Duration::from_secs(8) && streamed < Duration::from_secs(10), "{took:?}, {streamed:?}");
+    send(house.request(Method::POST, &format!("/v1/jobs/{job}/cancel"))).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_the_first_start_is_its_owners_alone_and_is_in_no_log() -> Result<()> {
+    let (stage, house) = guarded().await?;
+    house.get("/v1/keys").await?.expect(200)?;
+    let path = stage.dir.path().join("data/api-key");
+    ensure!(std::fs::metadata(&path)?.permissions().mode() & 0o777 == 0o600);
+    let key = std::fs::read_to_string(&path)?;
+    let secret = key.trim().rsplit('_').next().context("a key has parts")?.as_bytes();
+    let data = |name: &str| stage.dir.path().join("data").join(name);
+    let metrics = stage.http.get("/metrics").await?.expect(200)?.text.into_bytes();
+    let told = [data("ledger.db"), data("ledger.db-wal"), stage.worker().process().log().to_owned()];
+    let told: Vec<Vec<u8>> = told.iter().map(|path| std::fs::read(path).unwrap_or_default()).chain([metrics]).collect();
+    ensure!(told.iter().filter(|bytes| !bytes.is_empty()).count() >= 3, "a place was not looked at");
+    let holds = |bytes: &Vec<u8>| bytes.windows(secret.len()).any(|part| part == secret);
+    ensure!(!told.iter().any(holds), "the key is told somewhere");
+    Ok(())
+}
