@@ -30,7 +30,7 @@ pub(super) async fn a_key_is_found_as_it_was_made(ledger: Arc<dyn Ledger>) {
     let of = async |tenant: Option<&Tenant>| {
         ledger.keys(tenant).await.unwrap().into_iter().map(|key| key.id).collect::<Vec<_>>()
     };
-    assert_eq!(of(Some(&north.tenant)).await, [north.id.clone()]);
+    assert_eq!(of(Some(&north.tenant)).await, [north.id.as_str()]);
     assert_eq!(of(None).await, [north.id, house.id]);
     assert!(ledger.key("nobody's").await.unwrap().is_none());
 }
