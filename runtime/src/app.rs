@@ -28,6 +28,7 @@ use crate::broker::rabbitmq::{self, RabbitMq};
 use crate::broker::topology::Topology;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::guard::Guard;
 use crate::ledger::postgres::Postgres;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::{Ledger, Whose};
@@ -51,6 +52,7 @@ struct Base {
     registry: Arc<Registry>,
     hints: Arc<Notify>,
     scratch: PathBuf,
+    guard: Guard,
     /// No other process has this ledger.
     alone: bool,
 }
@@ -102,6 +104,7 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
         registry,
         hints: Arc::default(),
         scratch: scratch(place.path())?,
+        guard: Guard::default(),
         alone: true,
     };
     base.ledger.migrate().await?;
@@ -120,10 +123,10 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 ///
 /// # Errors
 /// When a URL cannot be used, the address is taken, or a kind has no executor here.
-pub async fn all(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+pub async fn all(config: &Config, executors: Executors, guard: Guard, stop: Stop) -> anyhow::Result<()> {
     let known = Registry::new(executors)?;
     metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
-    let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
+    let base = Base { guard, ..Base::of_servers(config, known.only(&config.worker.kinds)?)? };
     let listener = open(config).await?;
     base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
@@ -150,11 +153,11 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 ///
 /// # Errors
 /// When a URL cannot be used, or a kind has no executor here.
-pub async fn worker(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
+pub async fn worker(config: &Config, executors: Executors, guard: Guard, stop: Stop) -> anyhow::Result<()> {
     // All kinds of this program, for it may lead the agents: their statistics are of every queue.
     let known = Registry::new(executors)?;
     metrics::begin(&[Role::Worker], known.kinds(), &stop);
-    let base = Base::of_servers(config, known.only(&config.worker.kinds)?)?;
+    let base = Base { guard, ..Base::of_servers(config, known.only(&config.worker.kinds)?)? };
     // Answered to the last: a draining worker is alive, and not ready.
     let probes = Stop::new();
     if let Some(address) = config.worker.listen {
@@ -190,6 +193,7 @@ impl Base {
             registry: Arc::new(registry),
             hints: Arc::default(),
             scratch: scratch(&config.data_dir)?,
+            guard: Guard::default(),
             alone: false,
         })
     }
@@ -283,6 +287,7 @@ impl Base {
             hints: Arc::clone(&self.hints),
             luck: worker::luck(),
             heart: worker::Heart::OwnThread,
+            guard: self.guard.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod fleet;
 mod given;
+mod guarded;
 mod jobs;
 mod keys;
 mod list;
@@ -96,6 +97,8 @@ enum Ending {
     Failure(anyhow::Error),
     /// It was done, and its answer, already shown, is a bad one.
     Bad,
+    /// It ends as the process did that it stood for.
+    Code(u8),
 }
 
 type Done = Result<(), Ending>;
@@ -111,6 +114,7 @@ impl Ending {
         match self {
             Self::Usage(_) => 2,
             Self::Failure(_) | Self::Bad => 1,
+            Self::Code(code) => *code,
         }
     }
 }
@@ -127,7 +131,7 @@ pub fn main_with(executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executor
             match &ending {
                 Ending::Usage(message) => eprintln!("error: {message}"),
                 Ending::Failure(error) => eprintln!("error: {error:#}"),
-                Ending::Bad => {}
+                Ending::Bad | Ending::Code(_) => {}
             }
             ExitCode::from(ending.code())
         }

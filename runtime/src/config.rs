@@ -88,16 +88,24 @@ pub struct BrokerConfig {
 }
 
 /// The worker: its limits, and what it runs.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerConfig {
     /// The kinds it runs; empty means all.
     pub kinds: Vec<String>,
     /// Where it answers probes; `None`: nowhere.
     #[serde(deserialize_with = "address_or_none")]
     pub listen: Option<SocketAddr>,
+    /// Whether a parent process looks after it.
+    pub guard: bool,
     /// Its limits.
     #[serde(flatten)]
     pub limits: WorkerSettings,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self { kinds: Vec::new(), listen: None, guard: true, limits: WorkerSettings::default() }
+    }
 }
 
 /// The agents' settings.

@@ -132,7 +132,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Enters a worker, with a lease from now.
     async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp>;
-    /// Renews its lease, unless the rescuer has taken it: `None`.
+    /// Renews its lease, unless the rescuer has taken it or it is known to be gone: `None`.
     async fn beat(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>>;
     /// The running attempts credited to a worker.
     async fn credited(&self, worker: Uuid) -> Answer<Vec<Fence>>;
@@ -140,6 +140,9 @@ pub trait Ledger: Send + Sync + 'static {
     async fn hand_back(&self, fences: &[Fence]) -> Answer<()>;
     /// A worker that drained and announced everything leaves.
     async fn retire(&self, worker: Uuid) -> Answer<()>;
+    /// Its process is known to be gone: a worker's lease ends now, and how it went is kept as evidence. A worker that has left
+    /// in good order is not touched.
+    async fn end_lease(&self, worker: Uuid, ending: &str) -> Answer<()>;
     /// Takes the lease of every worker whose lease ran out, or of every worker at all: loses its running attempts, marks
     /// what it settled after its watermark as unannounced, and drops its row, in one transaction each.
     async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>>;

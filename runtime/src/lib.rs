@@ -9,6 +9,7 @@ mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod guard;
 pub mod job;
 pub mod keys;
 pub mod ledger;

@@ -9,6 +9,8 @@ pub mod registry;
 mod running;
 mod shift;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 mod watermark;
 
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::broker::Broker;
+use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -77,6 +80,8 @@ pub struct Setup {
     pub luck: Luck,
     /// Where its heart beats.
     pub heart: Heart,
+    /// Who looks after its process.
+    pub guard: Guard,
 }
 
 /// A random number from 0 to 1 at every call.

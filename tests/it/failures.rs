@@ -5,4 +5,5 @@
 mod broker;
 mod chaos;
 mod cluster;
+mod guard;
 mod leases;

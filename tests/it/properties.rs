@@ -1,7 +1,7 @@
 //! Rules that hold whatever comes: random inputs, and the smallest that breaks the rule is shown. Each property tries a fixed number
 //! of cases, a multiple of proptest's 256, so that a run stays short; `PROPTEST_CASES=2560` tries ten times as many.
 //!
-//! Nothing here knows a server. Read `properties/model.rs` for the ledger as it should be.
+//! Read `properties/model.rs` for the ledger as it should be.
 
 mod backoff;
 #[expect(clippy::unwrap_used, reason = "steps are told in functions beside their tests, and each must succeed")]

@@ -68,7 +68,8 @@ impl Longshore {
 
     /// A worker for these kinds (all, when none is named), `slots` jobs at once.
     pub fn worker(database_url: &str, amqp_url: &str, kinds: &[&str], slots: usize) -> Result<Launch> {
-        let launch = Launch::of("worker")?.servers(database_url, amqp_url);
+        // The stories' kills and pauses are meant for the worker, not for a guard before it; its own stories set it again.
+        let launch = Launch::of("worker")?.servers(database_url, amqp_url).env("LONGSHORE_WORKER_GUARD", "false");
         let launch = launch.arg("--slots").arg(&slots.to_string());
         Ok(if kinds.is_empty() { launch } else { launch.arg("--kinds").arg(&kinds.join(",")) })
     }

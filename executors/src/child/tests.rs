@@ -80,6 +80,24 @@ async fn dropping_kills_the_whole_group_and_leaves_no_zombie() {
     eventually("the leader is reaped", || !fs::exists(format!("/proc/{group}")).unwrap()).await;
 }
 
+// Had only the leader been killed, the count above would say so.
+#[tokio::test]
+async fn a_kill_of_the_child_instead_of_its_group_would_be_noticed() {
+    use std::io::BufRead as _;
+    use std::os::unix::process::CommandExt as _;
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", "sleep 100 & sleep 100 & echo ready; wait"]).process_group(0);
+    let mut leader = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufReader::new(leader.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let group = i32::try_from(leader.id()).unwrap();
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    assert_eq!((said.as_str(), living(group)), ("ready\n", 2));
+    kill_process_group(Pid::from_raw(group).unwrap(), Signal::KILL).unwrap();
+    eventually("the rest is gone", || living(group) == 0).await;
+}
+
 #[tokio::test]
 async fn what_a_child_leaves_in_its_group_dies_with_it() {
     let mut child = Child::spawn(sh("sleep 100 & echo started")).await.unwrap();

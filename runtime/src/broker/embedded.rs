@@ -3,6 +3,8 @@
 //! in `embedded/queue.rs`, without tasks or locks.
 
 mod queue;
+#[cfg(test)]
+mod watched;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -219,14 +221,6 @@ impl Embedded {
             deliveries
         });
         Ok(Consumer::new(lanes, closing))
-    }
-
-    /// Forgets all queues with what is on them, as a broker whose disk is wiped.
-    #[cfg(test)]
-    pub(crate) fn wipe(&self) {
-        let mut state = self.queues.lock();
-        state.by_kind.clear();
-        state.marks.clear();
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 
+use super::guarded::stand_or_work;
 use super::{Done, Ending, given, tell};
 use crate::app::Executors;
 use crate::config::{Config, Given, LogFormat, Sources, guess};
@@ -121,6 +122,9 @@ pub(super) struct LedgerFlags {
 pub(super) struct All {
     #[command(flatten)]
     flags: ServerFlags,
+    /// Started by a guard.
+    #[arg(long, hide = true)]
+    guarded: bool,
 }
 
 /// `longshore api`
@@ -149,6 +153,9 @@ pub(super) struct Worker {
     amqp: Amqp,
     #[command(flatten)]
     work: Work,
+    /// Started by a guard.
+    #[arg(long, hide = true)]
+    guarded: bool,
 }
 
 /// `longshore migrate`
@@ -178,11 +185,12 @@ impl All {
     pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
         let config = self.flags.load()?;
         needs_servers("all", &config)?;
-        run_to_end(async |stop| {
+        let work = async |guard, stop| {
             let executors = executors(&config).await?;
             refuse_unknown(&config.worker.kinds, &executors)?;
-            Ok(app::all(&config, executors, stop).await?)
-        })
+            Ok(app::all(&config, executors, guard, stop).await?)
+        };
+        stand_or_work(&config, self.guarded, |guard| run_to_end(async |stop| work(guard, stop).await))
     }
 }
 
@@ -219,11 +227,12 @@ impl Worker {
         let flags = [self.place.flags(), self.database.flags(), self.amqp.flags(), self.work.flags()].concat();
         let config = self.common.load(flags)?;
         needs_servers("worker", &config)?;
-        run_to_end(async |stop| {
+        let work = async |guard, stop| {
             let executors = executors(&config).await?;
             refuse_unknown(&config.worker.kinds, &executors)?;
-            Ok(app::worker(&config, executors, stop).await?)
-        })
+            Ok(app::worker(&config, executors, guard, stop).await?)
+        };
+        stand_or_work(&config, self.guarded, |guard| run_to_end(async |stop| work(guard, stop).await))
     }
 }
 
@@ -337,10 +346,14 @@ pub(super) fn refuse_unknown(kinds: &[String], executors: &Executors) -> Done {
     Err(Ending::Usage(format!("--kinds: nothing here runs {unknown}{hint} (there is {known})")))
 }
 
-/// Runs until the work ends. SIGTERM and SIGINT ask it to; a second one does not wait.
-pub(super) fn run_to_end(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
+pub(super) fn provide_tls() {
     // An error means that the program chose a provider of its own; then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Runs until the work ends. SIGTERM and SIGINT ask it to; a second one does not wait.
+pub(super) fn run_to_end(work: impl AsyncFnOnce(Stop) -> Done) -> Done {
+    provide_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let stop = Stop::new();
     let done = runtime.block_on(async {

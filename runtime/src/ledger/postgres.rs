@@ -256,6 +256,10 @@ impl Ledger for Postgres {
         self.query("delete from workers where id = $1", &[&worker]).await.map(drop)
     }
 
+    async fn end_lease(&self, worker: Uuid, ending: &str) -> Answer<()> {
+        self.cut_lease(worker, ending).await
+    }
+
     async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
         self.take_leases(crash_limit, whose).await
     }

@@ -3,6 +3,8 @@
 //! [`jobs`], [`road`], [`leases`] and [`registry`] hold the rest, [`schema`] opens the file.
 
 mod audit;
+#[cfg(test)]
+mod careless;
 mod columns;
 mod history;
 mod jobs;
@@ -285,6 +287,11 @@ impl Ledger for Sqlite {
 
     async fn retire(&self, worker: Uuid) -> Answer<()> {
         self.write(move |db, _| leases::retire(db, worker)).await
+    }
+
+    async fn end_lease(&self, worker: Uuid, ending: &str) -> Answer<()> {
+        let ending = ending.to_owned();
+        self.write(move |db, now| leases::end_lease(db, now, worker, &ending)).await
     }
 
     async fn rescue(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::bug::Bug;
+use super::careless;
 use super::process::Process;
 use crate::ledger::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
@@ -42,7 +43,7 @@ macro_rules! passed_on {
             async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
                 // A round with both is named by what weighs more.
                 let name = if records.is_empty() { "claim" } else { "record" };
-                self.pass(name, self.0.world.ledger.round(worker, claims, records)).await
+                self.pass(name, careless::round(&self.0.world, worker, claims, records)).await
             }
 
             async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
@@ -71,6 +72,26 @@ macro_rules! passed_on {
             async fn overdue(&self, kind: &str, patience: Patience, limit: usize) -> Answer<Vec<Ready>> {
                 let limit = if self.has(Bug::NeverRefilled) { 0 } else { limit };
                 self.pass("overdue", self.0.world.ledger.overdue(kind, patience, limit)).await
+            }
+
+            async fn unannounced(&self, limit: usize) -> Answer<Vec<Unannounced>> {
+                let owed = self.pass("unannounced", self.0.world.ledger.unannounced(limit)).await?;
+                Ok(if self.has(Bug::OutboxByCursor) { careless::behind_the_cursor(&self.0, owed) } else { owed })
+            }
+
+            async fn mark_queued(&self, jobs: &[(JobId, i64)]) -> Answer<()> {
+                self.0.look_at_marks(jobs);
+                self.pass("mark_queued", self.0.world.ledger.mark_queued(jobs)).await
+            }
+
+            async fn enlist(&self, worker: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
+                let lease = careless::by_its_clock(&self.0, lease);
+                self.pass("enlist", self.0.world.ledger.enlist(worker, lease)).await
+            }
+
+            async fn beat(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
+                let lease = careless::by_its_clock(&self.0, lease);
+                self.pass("beat", self.0.world.ledger.beat(beat, lease)).await
             }
 
             $(async fn $name(&self, $($arg: $ty),*) -> Answer<$out> {
@@ -104,17 +125,14 @@ passed_on! {
     fn remove_idle_keys(limit: usize) -> usize;
     fn due(limit: usize) -> Vec<Ready>;
     fn next_due() -> Option<Duration>;
-    fn mark_queued(jobs: &[(JobId, i64)]) -> ();
-    fn unannounced(limit: usize) -> Vec<Unannounced>;
     fn mark_unannounced(jobs: &[(JobId, i64)]) -> ();
     fn mark_announced(jobs: &[(JobId, i64)]) -> ();
     fn census() -> Vec<Census>;
     fn count_dead_letters() -> Vec<(String, u64)>;
     fn audit(after: Option<JobId>, limit: usize, patience: AuditPatience) -> AuditPage;
-    fn enlist(worker: &WorkerCard, lease: Duration) -> Timestamp;
-    fn beat(beat: &Beat, lease: Duration) -> Option<BeatAnswer>;
     fn credited(worker: Uuid) -> Vec<Fence>;
     fn retire(worker: Uuid) -> ();
+    fn end_lease(worker: Uuid, ending: &str) -> ();
     fn rescue_orphans(crash_limit: u32) -> Vec<Rescued>;
     fn workers() -> Vec<WorkerRow>;
     fn lead(role: &str, holder: Uuid, lease: Duration) -> bool;

@@ -1,12 +1,29 @@
 //! Mistakes that the simulation must notice, each as a process would make it. A check that finds none of them would find nothing.
+//! Those that take more than a line are made in `careless.rs`.
 
 /// A mistake, made on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
-    /// An effect is left without looking at the fence.
-    EffectWithoutFence,
+    /// A delivery is acknowledged when it comes, not when the ledger has recorded what follows.
+    AckBeforeRecord,
+    /// What follows a record is announced some time after the ack.
+    AnnounceAfterAck,
     /// Some announcements are taken for made.
     AnnouncementForgotten,
+    /// What was put on the wire is taken for published.
+    PublishWithoutConfirm,
+    /// Whether a job is free is looked at first, and then it is taken.
+    ClaimByLookThenUpdate,
+    /// An outcome is recorded for whichever attempt has the job.
+    RecordWithoutFence,
+    /// A lease is counted by its worker's wall clock, and some clocks are wrong.
+    LeaseByWallClock,
+    /// What is owed is read on from where the last look ended.
+    OutboxByCursor,
+    /// An effect is left without looking at the fence.
+    EffectWithoutFence,
+    /// The fence is looked at, and then the effect is left.
+    EffectBesideTheFence,
     /// A submit looks at no idempotency key.
     KeyForgotten,
     /// A broker that lost its data is never filled again.
@@ -19,9 +36,17 @@ pub(super) enum Bug {
 
 impl Bug {
     /// All of them.
-    pub(super) const ALL: [Self; 6] = [
-        Self::EffectWithoutFence,
+    pub(super) const ALL: [Self; 14] = [
+        Self::AckBeforeRecord,
+        Self::AnnounceAfterAck,
         Self::AnnouncementForgotten,
+        Self::PublishWithoutConfirm,
+        Self::ClaimByLookThenUpdate,
+        Self::RecordWithoutFence,
+        Self::LeaseByWallClock,
+        Self::OutboxByCursor,
+        Self::EffectWithoutFence,
+        Self::EffectBesideTheFence,
         Self::KeyForgotten,
         Self::NeverRefilled,
         Self::NeverHandedBack,

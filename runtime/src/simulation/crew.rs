@@ -14,6 +14,7 @@ use super::world::World;
 use crate::agents::Agents;
 use crate::agents::auditor::AuditPace;
 use crate::broker::Broker;
+use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::stop::Stop;
 use crate::worker::{self, Heart, Setup, WorkerSettings};
@@ -78,5 +79,6 @@ fn setup(process: &Arc<Process>, hints: Arc<Notify>) -> Setup {
         hints,
         luck: Arc::new(move || world.dice.luck()),
         heart: Heart::Simulated,
+        guard: Guard::default(),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore_sdk::prelude::*;
 use longshore_sdk::{AnyExecutor, Backoff, JobId, erase};
 
+use super::bug::Bug;
 use super::process::Process;
 use crate::ledger::Kind;
 use crate::worker::registry::Registry;
@@ -43,15 +44,27 @@ pub(super) struct Effects {
     /// Who left an effect, by job.
     pub(super) left: BTreeMap<JobId, Vec<u32>>,
     pub(super) failed: BTreeMap<JobId, u32>,
-    /// [`super::bug::Bug::EffectWithoutFence`]
-    pub(super) unfenced: bool,
+    /// Who began which attempt.
+    holders: BTreeMap<(JobId, u32), String>,
+    /// Attempts that two processes have begun.
+    pub(super) shared: Vec<(JobId, u32)>,
+    /// Whoever leaves an effect does not look.
+    unfenced: bool,
     /// Attempts that came too late and were refused.
     pub(super) stale: usize,
 }
 
 impl Effects {
+    pub(super) fn of(bug: Option<Bug>) -> Self {
+        let unfenced = matches!(bug, Some(Bug::EffectWithoutFence | Bug::EffectBesideTheFence));
+        Self { unfenced, ..Self::default() }
+    }
+
     /// The newest attempt takes the fence.
-    fn begin(&mut self, job: JobId, attempt: u32) -> bool {
+    fn begin(&mut self, job: JobId, attempt: u32, who: &str) -> bool {
+        if self.holders.entry((job, attempt)).or_insert_with(|| who.to_owned()) != who {
+            self.shared.push((job, attempt));
+        }
         let fence = self.fences.entry(job).or_default();
         *fence = (*fence).max(attempt);
         self.holds(job, attempt)
@@ -96,13 +109,16 @@ impl Executor for Doer {
 
     async fn run(&self, deed: Deed, context: &Context) -> Result<Did> {
         let (job, attempt) = (context.job_id(), context.attempt());
-        self.until_answered("start", |effects| effects.begin(job, attempt)).await?;
+        self.until_answered("start", |effects| effects.begin(job, attempt, &self.0.name)).await?;
         self.work(&deed, context).await?;
         if deed.fatal {
             return Err(Fatal::new("told_so", "this deed gives up as it was told").into());
         }
         if self.0.world.effects.lock().unwrap().fails_once_more(job, deed.fails) {
             return Err(Failure::retry("told_so", "this deed fails as it was told"));
+        }
+        if self.0.world.bug == Some(Bug::EffectBesideTheFence) {
+            self.until_answered("effect", |effects| effects.holds(job, attempt)).await?;
         }
         self.until_answered("effect", |effects| effects.leave(job, attempt)).await?;
         Ok(Did { attempt })

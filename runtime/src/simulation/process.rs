@@ -1,10 +1,11 @@
 //! A process of the simulation: what it asks of others passes here and meets its fate. Killed, it is not gone but stands still for ever:
 //! its deliveries come again, and nobody outside can tell the difference.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use longshore_sdk::Failure;
+use longshore_sdk::{Failure, JobId};
 use tokio_util::sync::CancellationToken;
 
 use super::fate::Fate;
@@ -26,6 +27,10 @@ pub(super) struct Process {
     pub(super) stop: Stop,
     pub(super) dead: CancellationToken,
     pub(super) gate: Gate,
+    /// Jobs that the broker took from it, and that it has not marked since.
+    pub(super) published: Mutex<BTreeSet<JobId>>,
+    /// [`super::bug::Bug::OutboxByCursor`]
+    pub(super) cursor: Mutex<Option<JobId>>,
     line: Mutex<CancellationToken>,
 }
 
@@ -61,6 +66,8 @@ impl Process {
             stop: Stop::new(),
             dead: CancellationToken::new(),
             gate: Gate::default(),
+            published: Mutex::default(),
+            cursor: Mutex::default(),
             line: Mutex::default(),
         });
         world.enter(&process);
@@ -109,6 +116,7 @@ impl Process {
         away: bool,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        self.world.look_at_acks().await;
         let fate = self.world.fate(&self.name, call);
         match fate {
             Some(Fate::Slow) => tokio::time::sleep(self.world.dice.up_to(SLOW)).await,

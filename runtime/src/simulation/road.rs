@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bug::Bug;
+use super::careless;
 use super::process::Process;
 use crate::broker::{
     Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Mark,
@@ -30,18 +31,36 @@ impl Broker for Road {
     }
 
     async fn publish(&self, message: &JobMessage) -> Result<(), BrokerError> {
-        self.pass("publish", self.0.world.broker.publish(message)).await
+        let publish = async {
+            if self.0.world.bug == Some(Bug::PublishWithoutConfirm) {
+                careless::publish_unheard(&self.0, message);
+                return Ok(());
+            }
+            self.0.world.broker.publish(message).await?;
+            self.0.has_published(message.job);
+            Ok(())
+        };
+        self.pass("publish", publish).await
     }
 
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
         let line = self.0.line();
-        self.pass("consume", self.0.world.broker.consume_on(&line, kind, prefetch)).await
+        let consumer = self.pass("consume", self.0.world.broker.consume_on(&line, kind, prefetch)).await?;
+        match self.0.world.bug {
+            Some(Bug::AckBeforeRecord) => Ok(careless::acked_when_it_comes(&self.0, consumer)),
+            _ => Ok(consumer),
+        }
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<(), BrokerError> {
         let heard = async {
-            if self.0.world.bug == Some(Bug::AnnouncementForgotten) && self.0.world.dice.in_thousand(300) {
-                return Ok(());
+            match self.0.world.bug {
+                Some(Bug::AnnouncementForgotten) if self.0.world.dice.in_thousand(300) => return Ok(()),
+                Some(Bug::AnnounceAfterAck) => {
+                    careless::announce_later(&self.0, announcement);
+                    return Ok(());
+                }
+                _ => {}
             }
             self.0.world.hear(announcement);
             self.0.world.broker.announce(announcement).await

@@ -11,29 +11,31 @@ use super::doer::{Did, MAX_ATTEMPTS};
 use super::world::World;
 use crate::broker::Broker;
 use crate::job::state::State;
-use crate::ledger::{AuditPatience, Ended, Filter, Job};
+use crate::ledger::{AuditPatience, Ended, Filter, Job, Ledger as _};
+use crate::notify::topic;
 
-/// What is wrong; nothing, if all is well.
-pub(super) async fn of(world: &Arc<World>, jobs: &[Asked], patience: Duration) -> Vec<String> {
-    let mut wrong = vec![];
+/// Looks at all of it, and finds nothing if all is well.
+pub(super) async fn look(world: &Arc<World>, jobs: &[Asked], patience: Duration) {
     if !quiet(world, patience).await {
-        wrong.push(format!("not over after {patience:?}: {:?}", unfinished(world).await));
+        world.find("it never comes to rest", format!("{:?}", unfinished(world).await));
     }
     let rows = rows(world).await;
     if rows.len() != jobs.len() {
-        wrong.push(format!("{} callers and {} jobs", jobs.len(), rows.len()));
+        world.find("more or fewer jobs than callers", format!("{} callers and {} jobs", jobs.len(), rows.len()));
     }
     for asked in jobs {
         match rows.iter().find(|row| row.id == asked.id) {
-            Some(row) => wrong.extend(of_one(world, asked, row).await),
-            None => wrong.push(format!("{asked:?} is lost")),
+            Some(row) => look_at(world, asked, row).await,
+            None => world.find("a job is lost", format!("{asked:?}")),
         }
+    }
+    for shared in &world.effects.lock().unwrap().shared {
+        world.find("an attempt is begun by two workers", format!("{shared:?}"));
     }
     let patience = AuditPatience { rescue: Duration::from_secs(70), announce: Duration::from_secs(60) };
     let audit = world.ledger.audit(None, 1000, patience).await.unwrap();
-    wrong.extend(audit.violations.iter().map(|violation| format!("the audit finds {violation:?}")));
-    wrong.extend(world.broker.buried().iter().map(|buried| format!("buried: {buried:?}")));
-    wrong
+    audit.violations.iter().for_each(|violation| world.find("the audit finds a violation", format!("{violation:?}")));
+    world.broker.buried().iter().for_each(|buried| world.find("a message is buried", format!("{buried:?}")));
 }
 
 async fn rows(world: &World) -> Vec<Job> {
@@ -63,11 +65,10 @@ fn attempt_of(row: &Job) -> Option<u32> {
     Some(did.attempt)
 }
 
-async fn of_one(world: &World, asked: &Asked, row: &Job) -> Vec<String> {
-    let mut wrong = vec![];
-    let mut must = |holds: bool, what: &str| {
+async fn look_at(world: &World, asked: &Asked, row: &Job) {
+    let must = |holds: bool, check: &'static str| {
         if !holds {
-            wrong.push(format!("{what}: {asked:?}, {row:?}"));
+            world.find(check, format!("{asked:?}, {row:?}"));
         }
     };
     let effects = world.effects.lock().unwrap().left.get(&row.id).map_or(0, Vec::len);
@@ -76,7 +77,6 @@ async fn of_one(world: &World, asked: &Asked, row: &Job) -> Vec<String> {
     must(canceled || row.state == deserved, "not the end it deserves");
     must(effects <= 1, "more than one effect");
     must(row.state != State::Completed || effects == 1, "completed without its effect");
-    must(world.was_announced(row.id, row.version), "its end was never announced");
     must(row.state != State::Completed || attempt_of(row) == Some(row.attempt), "the result is another attempt's");
     must(row.charged <= MAX_ATTEMPTS, "more failures charged than it may have");
     let history = world.ledger.attempts(row.id).await.unwrap();
@@ -84,5 +84,15 @@ async fn of_one(world: &World, asked: &Asked, row: &Job) -> Vec<String> {
     must(numbers == (1..=row.attempt).collect::<Vec<_>>(), "a hole in its history");
     let own = history.iter().filter(|attempt| matches!(attempt.ended, Ended::Error | Ended::Timeout | Ended::Fatal));
     must(own.count() == row.charged as usize, "charged for what was not its own failure");
-    wrong
+    look_at_what_was_told(world, row).await;
+}
+
+/// Each transition, once or again and again, and nothing that the ledger does not tell.
+async fn look_at_what_was_told(world: &World, row: &Job) {
+    let history = world.ledger.history(row.id).await.unwrap().unwrap_or_default();
+    let told = world.announced(row.id);
+    let written: Vec<_> = history.iter().map(topic::announcement).collect();
+    if told != written {
+        world.find("what was announced is not what happened", format!("announced {told:?}, and there is {written:?}"));
+    }
 }

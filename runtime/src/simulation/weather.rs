@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::process::Process;
 use super::world::World;
 use crate::broker::{Broker, JobMessage, Lane};
-use crate::ledger::Filter;
+use crate::ledger::{Filter, Ledger as _};
 
 const BETWEEN: Duration = Duration::from_secs(6);
 const AWAY: Duration = Duration::from_secs(6);
@@ -58,18 +58,18 @@ async fn ledger_outage(world: &World) {
 async fn broker_outage(world: &World, wiped: bool) {
     world.set_broker_away(true);
     if wiped {
-        world.note("broker", "loses everything");
-        world.broker.wipe();
+        world.wipe_the_broker().await;
     }
     world.processes().iter().for_each(|process| process.cut());
     tokio::time::sleep(world.dice.up_to(AWAY)).await;
     world.set_broker_away(false);
 }
 
-/// Messages of all jobs again, whatever became of them.
+/// Messages of all jobs again that there were any of, whatever became of them.
 async fn repeat(world: &World) {
     let jobs = world.ledger.list(&Filter { limit: 100, ..Filter::default() }).await.unwrap();
-    for job in jobs {
+    let carried = world.carried.lock().unwrap().clone();
+    for job in jobs.into_iter().filter(|job| carried.contains(&job.id)) {
         let message = JobMessage {
             job: job.id,
             tenant: job.tenant,

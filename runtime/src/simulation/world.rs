@@ -1,9 +1,10 @@
 //! What the processes of the simulation share and no fault touches: the ledger, the broker, the effects, and the story of it all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use longshore_sdk::JobId;
@@ -18,7 +19,7 @@ use super::{PROTOCOL, Told};
 use crate::api::door::Door;
 use crate::broker::Announcement;
 use crate::broker::embedded::{Embedded, Limits};
-use crate::ledger::Ledger;
+use crate::ledger::Ledger as _;
 use crate::ledger::sqlite::Sqlite;
 use crate::storage::{Storage, StorageSettings};
 
@@ -27,11 +28,13 @@ pub(super) struct World {
     pub(super) dice: Dice,
     /// The mistake that is made here.
     pub(super) bug: Option<Bug>,
-    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<Sqlite>,
     pub(super) broker: Arc<Embedded>,
     pub(super) storage: Arc<Storage>,
     pub(super) scratch: PathBuf,
     pub(super) effects: Mutex<Effects>,
+    /// Jobs that were on the road at any time.
+    pub(super) carried: Mutex<BTreeSet<JobId>>,
     /// The doors of the API processes that live.
     pub(super) doors: Mutex<BTreeMap<usize, (Gate, Door)>>,
     fates: Fates,
@@ -51,7 +54,22 @@ struct Story {
     trace: Vec<String>,
     /// By id.
     announced: BTreeMap<String, Announcement>,
-    wrong: Vec<String>,
+    wrong: Vec<Wrong>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub(super) struct Wrong {
+    pub(super) check: &'static str,
+    /// Simulated, since the start.
+    pub(super) after: Duration,
+    what: String,
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.check, self.what)
+    }
 }
 
 /// Files are real, and nobody's business here.
@@ -61,7 +79,7 @@ impl World {
     pub(super) async fn new(seed: u64, bug: Option<Bug>, traced: bool) -> Arc<Self> {
         let began = Instant::now();
         let clock = move || Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + began.elapsed();
-        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::simulated(Arc::new(clock)).unwrap());
+        let ledger = Arc::new(Sqlite::simulated(Arc::new(clock)).unwrap());
         ledger.migrate().await.unwrap();
         ledger.register_kinds(&[doer::card()]).await.unwrap();
         let location = HOME.path().join("storage").display().to_string();
@@ -73,7 +91,8 @@ impl World {
             broker: Embedded::unkind(Limits::default(), seed),
             storage: Arc::new(Storage::open(StorageSettings { location, ..StorageSettings::default() }).unwrap()),
             scratch: HOME.path().join("scratch"),
-            effects: Mutex::new(Effects { unfenced: bug == Some(Bug::EffectWithoutFence), ..Effects::default() }),
+            effects: Mutex::new(Effects::of(bug)),
+            carried: Mutex::default(),
             doors: Mutex::default(),
             fates: Fates::new(seed, &PROTOCOL),
             storm: AtomicBool::new(true),
@@ -146,19 +165,31 @@ impl World {
         let mut story = self.story.lock().unwrap();
         let first = story.announced.entry(announcement.id.clone()).or_insert_with(|| announcement.clone());
         if *first != *announcement {
-            let wrong = format!("announced twice with another content: {first:?} and {announcement:?}");
-            story.wrong.push(wrong);
+            let what = format!("{first:?} and {announcement:?}");
+            drop(story);
+            self.find("announced twice with another content", what);
         }
     }
 
-    pub(super) fn was_announced(&self, job: JobId, version: i64) -> bool {
-        self.story.lock().unwrap().announced.contains_key(&format!("{job}.{version}"))
+    /// A check has found something.
+    pub(super) fn find(&self, check: &'static str, what: String) {
+        let after = self.began.elapsed();
+        self.story.lock().unwrap().wrong.push(Wrong { check, after, what });
     }
 
-    pub(super) fn told(&self, mut wrong: Vec<String>) -> Told {
-        let mut story = std::mem::take(&mut *self.story.lock().unwrap());
-        wrong.append(&mut story.wrong);
+    /// What was announced of a job, in order.
+    pub(super) fn announced(&self, job: JobId) -> Vec<Announcement> {
+        let of_it = format!("{job}.");
+        let story = self.story.lock().unwrap();
+        let mut announced: Vec<_> =
+            story.announced.values().filter(|one| one.id.starts_with(&of_it)).cloned().collect();
+        announced.sort_by_key(|one| one.id[of_it.len()..].parse::<i64>().ok());
+        announced
+    }
+
+    pub(super) fn told(&self) -> Told {
+        let story = std::mem::take(&mut *self.story.lock().unwrap());
         let stale = self.effects.lock().unwrap().stale;
-        Told { injected: story.injected, trace: story.trace, stale, wrong }
+        Told { injected: story.injected, trace: story.trace, stale, wrong: story.wrong }
     }
 }

@@ -185,15 +185,15 @@ impl Shift {
                     owed.announced(&self.watermark);
                     return Ok(None);
                 }
-                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(job, &error).await?,
+                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&job.started(), &error).await?,
                 Err(LedgerError::Refused(error)) => record = refused(record, &error)?,
             }
         }
     }
 
-    async fn wait_for_ledger(&self, job: &Granted, error: &str) -> Result<(), Trouble> {
-        let (id, attempt, correlation_id) = named(job);
-        tracing::warn!(job.id = %id, job.kind = job.kind, attempt, correlation_id, error, "recording failed; trying again while the lease lives");
+    async fn wait_for_ledger(&self, event: &Event, error: &str) -> Result<(), Trouble> {
+        let Event { job, kind, attempt, correlation_id, .. } = event;
+        tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, error, "the ledger did not take it; trying again while the lease lives");
         let lapsed = tokio::time::timeout(RETRY_PAUSE, self.lapsed.cancelled()).await.is_ok();
         if lapsed { Err(Trouble::LeaseLost) } else { Ok(()) }
     }
@@ -209,12 +209,16 @@ impl Shift {
 
     /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
     async fn say(&self, event: Event) -> Result<(), Trouble> {
-        if let Err(error) = self.broker.announce(&topic::announcement(&event)).await {
-            let Event { job, kind, attempt, correlation_id, .. } = &event;
-            tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
-            self.ledger.mark_unannounced(&[(event.job, event.version)]).await?;
+        let Err(error) = self.broker.announce(&topic::announcement(&event)).await else { return Ok(()) };
+        let Event { job, kind, attempt, correlation_id, .. } = &event;
+        tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
+        loop {
+            match self.ledger.mark_unannounced(&[(event.job, event.version)]).await {
+                // Given up, it would be a hole in what is told: the delivery comes again, and a job that waits or runs is not told of then.
+                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&event, &error).await?,
+                marked => return Ok(marked?),
+            }
         }
-        Ok(())
     }
 }
 

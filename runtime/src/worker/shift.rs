@@ -67,6 +67,7 @@ pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
         kinds: setup.registry.kinds().map(str::to_owned).collect(),
         slots: setup.settings.slots,
     };
+    setup.guard.entering(worker);
     let enlisted = Instant::now();
     let now = setup.ledger.enlist(&card, setup.settings.lease).await?;
     let tasks = Stop::new();

@@ -86,6 +86,7 @@ impl World {
             hints: Arc::default(),
             luck: longshore_runtime::worker::luck(),
             heart: longshore_runtime::worker::Heart::OwnThread,
+            guard: longshore_runtime::guard::Guard::default(),
         };
         Ok(World { ledger, broker, setup: Some(setup), done, began, _dir: dir })
     }

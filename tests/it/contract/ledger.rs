@@ -118,6 +118,7 @@ stories! {
         an_output_that_is_ready_wins_over_a_cancel_that_came_late
         a_record_repeated_after_a_lost_reply_is_recognised
         a_record_of_another_attempt_or_worker_is_fenced
+        a_record_whose_reply_was_lost_is_recognised_though_the_job_has_gone_on
         a_mixed_round_is_answered_in_order
         a_checkpoint_is_kept_for_the_next_attempt
         a_checkpoint_of_an_attempt_that_lost_its_job_is_refused
@@ -166,6 +167,8 @@ stories! {
         a_lost_job_whose_cancel_was_accepted_is_canceled
         a_job_that_kills_three_workers_alone_is_poison
         a_loss_tells_what_its_worker_had_told
+        a_worker_that_is_known_to_be_gone_is_rescued_at_once
+        what_the_dead_had_not_announced_is_owed_whoever_has_settled_it_since
         a_job_lost_in_company_is_never_poison
         any_end_but_a_loss_clears_the_account_of_crashes
         what_was_settled_after_the_watermark_is_announced_again

@@ -1,5 +1,4 @@
-//! The ledger against the model: random commands, and after each one the same answer and the same rows. On SQLite alone: PostgreSQL
-//! announces more after a rescue than SQLite does, which is harmless, and which one model cannot say of both.
+//! The ledger against the model: random commands, and after each one the same answer and the same rows, on both ledgers.
 //!
 //! One ledger serves all sequences; each has jobs and workers of its own and leaves nothing running. Read `model.rs` for what is right.
 
@@ -7,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use longshore_runtime::job::state::State;
+use longshore_runtime::ledger::postgres::Postgres as PostgresLedger;
 use longshore_runtime::ledger::sqlite::Sqlite;
 use longshore_runtime::ledger::{
     Beat, Canceling, Claim, Claimed, Ended, Fence, Ledger, NewJob, Priority, Record, Recorded, Replaying, RunAt,
@@ -14,6 +14,7 @@ use longshore_runtime::ledger::{
 };
 use longshore_runtime::tenant::Tenant;
 use longshore_sdk::{ErrorReport, JobId};
+use longshore_tests::postgres::Postgres;
 use longshore_tests::scratch;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -323,5 +324,19 @@ fn no_sequence_of_commands_tells_sqlite_from_the_model() {
     holds(SQLITE_SHARE, &ledger, &runtime);
 }
 
+#[test]
+fn no_sequence_of_commands_tells_postgresql_from_the_model() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ledger = runtime.block_on(async {
+        let url = Postgres::shared().await.unwrap().database().await.unwrap();
+        let ledger = PostgresLedger::connect(&url, 2).unwrap();
+        ledger.migrate().await.unwrap();
+        ledger
+    });
+    holds(POSTGRES_SHARE, &ledger, &runtime);
+}
+
 /// A sequence costs tens of milliseconds; these many take some seconds.
 const SQLITE_SHARE: u32 = 100;
+/// A server is asked for each command and each comparison.
+const POSTGRES_SHARE: u32 = 25;

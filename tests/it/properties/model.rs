@@ -165,15 +165,18 @@ impl Model {
     }
 
     pub(super) fn record(&mut self, held: Held, end: End) -> &'static str {
-        let Some(row) = self.jobs[held.job].as_mut().filter(|row| row.attempt == held.attempt) else { return "fenced" };
-        let mine = row.holder == Some(held.worker);
-        match row.state {
-            Running if mine => row.record(end),
-            Pending => return "before",
-            state if state.is_terminal() && mine => return "before",
-            _ => return "fenced",
+        let Some(row) = &mut self.jobs[held.job] else { return "fenced" };
+        if row.state == Running && row.attempt == held.attempt && row.holder == Some(held.worker) {
+            row.record(end);
+            return "done";
         }
-        "done"
+        // Its own line says whether it recorded before.
+        let mut lines = row.history.iter().zip(&row.enders);
+        let recorded = |(number, ended): &(u32, Ended)| {
+            *number == held.attempt && !matches!(ended, Ended::Lost | Ended::HandedBack)
+        };
+        let before = lines.any(|(line, ender)| recorded(line) && *ender == held.worker);
+        if before { "before" } else { "fenced" }
     }
 
     pub(super) fn hand_back(&mut self, held: Held) {
@@ -222,10 +225,8 @@ impl Model {
         let dead: Vec<usize> = (0..self.workers.len()).filter(|at| self.workers[*at] == Lease::Lapsed).collect();
         let lost = self.lose(|worker| dead.contains(&worker));
         for row in self.jobs.iter_mut().flatten() {
-            // What it settled, and what is unfinished and had an attempt of it: it may have announced neither.
-            let told: Vec<usize> =
-                if row.state.is_terminal() { row.holder.into_iter().collect() } else { row.enders.clone() };
-            row.unannounced |= told.iter().any(|worker| dead.contains(worker));
+            // Whoever has the job by now: it may not have announced how its attempt ended.
+            row.unannounced |= row.enders.iter().any(|worker| dead.contains(worker));
         }
         dead.into_iter().for_each(|worker| self.workers[worker] = Lease::Gone);
         lost

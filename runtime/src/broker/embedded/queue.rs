@@ -33,6 +33,9 @@ pub(super) struct Queue {
     in_hand: HashMap<(u64, u64), Message>,
     joined: u64,
     arrived: u64,
+    /// Ids of messages that were acknowledged, for a simulation that looks whether they might have been.
+    #[cfg(test)]
+    pub(super) acked: Vec<String>,
 }
 
 /// A consumer. The one at the front of the line is next.
@@ -69,6 +72,12 @@ impl Queue {
 
     pub(super) fn depth(&self) -> Depth {
         Depth { ready: self.ready.len() as u64, consumers: self.consumers.len() as u64 }
+    }
+
+    /// Whether a message of this id waits or is in somebody's hands.
+    #[cfg(test)]
+    pub(super) fn carries(&self, id: &str) -> bool {
+        self.ready.iter().chain(self.in_hand.values()).any(|message| message.id == id)
     }
 
     /// Another message at the tail.
@@ -112,10 +121,13 @@ impl Queue {
             let (Settlement::Ack(tag) | Settlement::Return(tag)) = settlement;
             let Some(message) = self.in_hand.remove(&(consumer, tag)) else { continue };
             settled += 1;
-            if let Settlement::Return(_) = settlement {
-                let at = self.ready.partition_point(|waiting| waiting.place < message.place);
-                self.ready.insert(at, Message { redelivered: true, ..message });
+            if let Settlement::Ack(_) = settlement {
+                #[cfg(test)]
+                self.acked.push(message.id);
+                continue;
             }
+            let at = self.ready.partition_point(|waiting| waiting.place < message.place);
+            self.ready.insert(at, Message { redelivered: true, ..message });
         }
         if let Some(taker) = self.consumers.iter_mut().find(|taker| taker.id == consumer) {
             taker.holds -= settled;

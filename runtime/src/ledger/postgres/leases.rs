@@ -25,7 +25,7 @@ impl Postgres {
     pub(super) async fn renew(&self, beat: &Beat, lease: Duration) -> Answer<Option<BeatAnswer>> {
         let sql = "update workers set lease_until = now() + $2 * interval '1 ms', busy = $3, draining = $4, announced_to = $5, \
              peak_memory = $6 \
-             where id = $1 returning now() as now, \
+             where id = $1 and ending is null returning now() as now, \
              array(select j.id from jobs j where j.cancel_requested and j.worker = $1 and j.state = 1) as cancels";
         let peak = beat.peak_memory.and_then(|bytes| i64::try_from(bytes).ok());
         let params: super::Params<'_> =
@@ -59,6 +59,11 @@ impl Postgres {
         self.query(sql, &[&jobs, &attempts, &workers]).await.map(drop)
     }
 
+    pub(super) async fn cut_lease(&self, worker: Uuid, ending: &str) -> Answer<()> {
+        let sql = "update workers set lease_until = now(), ending = $2 where id = $1 and ending is null";
+        self.query(sql, &[&worker, &ending]).await.map(drop)
+    }
+
     /// One transaction for each dead worker: first its running jobs, **then** the mark on every attempt that it ended and may
     /// not have announced, then its row. In this order nothing it still records in between is missed.
     pub(super) async fn take_leases(&self, crash_limit: u32, whose: Whose) -> Answer<Vec<Rescued>> {
@@ -68,10 +73,10 @@ impl Postgres {
         loop {
             let transaction = client.transaction().await?;
             // Another rescuer's workers are skipped; a heartbeat that comes now waits, and finds its row gone.
-            let sql = "select id, host, peak_memory, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
+            let sql = "select id, host, peak_memory, ending, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
             let Some(dead) = transaction.query_opt(sql, &[&everyones]).await? else { return Ok(rescued) };
             let (worker, announced_to): (Uuid, Timestamp) = (dead.get("id"), dead.get("announced_to"));
-            let known = evidence::of_worker(dead.get("host"), dead.get("peak_memory"));
+            let known = evidence::of_worker(dead.get("host"), dead.get("peak_memory"), dead.get("ending"));
             rescued.extend(lose(&transaction, crash_limit, &known, "j.worker = $4", &[&worker]).await?);
             transaction
                 .execute(

@@ -5,7 +5,7 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
@@ -14,6 +14,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/postgres/0006_trace.sql"),
     include_str!("../../../migrations/postgres/0007_tenants.sql"),
     include_str!("../../../migrations/postgres/0008_keys.sql"),
+    include_str!("../../../migrations/postgres/0009_ending.sql"),
 ];
 
 /// The version of the schema that this program works with.

@@ -124,14 +124,10 @@ impl Postgres {
     async fn answer_records(&self, worker: Uuid, records: &[Record], moved: &[Row]) -> Answer<Vec<Recorded>> {
         let mut done: HashMap<(JobId, u32), Event> =
             moved.iter().map(read::moved).map(|event| ((event.job, event.attempt), event)).collect();
-        let missing: Vec<Uuid> = records
-            .iter()
-            .map(|record| (record.fence.job, record.fence.attempt))
-            .filter(|key| !done.contains_key(key))
-            .map(|(job, _)| job.0)
-            .collect();
+        let keys = records.iter().map(|record| (record.fence.job, record.fence.attempt));
+        let missing: Vec<_> = keys.filter(|key| !done.contains_key(key)).collect();
         let mut before =
-            if missing.is_empty() { HashMap::new() } else { self.settled_before(worker, &missing).await? };
+            if missing.is_empty() { HashMap::new() } else { self.recorded_before(worker, &missing).await? };
         let answers = records.iter().map(|record| {
             let key = (record.fence.job, record.fence.attempt);
             match done.remove(&key) {
@@ -146,11 +142,14 @@ impl Postgres {
         Ok(answers.collect())
     }
 
-    /// Which of these jobs were moved by the same attempts before, and the reply was lost. A pending job whose last attempt is
-    /// ours was moved by us (or by the rescuer, which announces it itself): there is nothing left to write.
-    async fn settled_before(&self, worker: Uuid, missing: &[Uuid]) -> Answer<HashMap<(JobId, u32), Event>> {
-        let sql = "select id, attempt from jobs where id = any($1) and (state = 0 and attempt > 0 or state > 1 and worker = $2)";
-        let rows = self.query(sql, &[&missing, &worker]).await?;
+    /// Which of these attempts have a line of their own that says so, wherever their jobs are by now: the reply was lost, and nothing
+    /// is left to write. One that was lost or handed back was ended by others, who see to its announcement.
+    async fn recorded_before(&self, worker: Uuid, missing: &[(JobId, u32)]) -> Answer<HashMap<(JobId, u32), Event>> {
+        let sql = "select job as id, attempt from unnest($1::uuid[], $2::int[]) as v(job, attempt) join attempts using (job, attempt) \
+             where worker = $3 and ended not in ('lost', 'handed_back')";
+        let (jobs, attempts): (Vec<Uuid>, Vec<i32>) =
+            missing.iter().map(|(job, attempt)| (job.0, int(*attempt))).unzip();
+        let rows = self.query(sql, &[&jobs, &attempts, &worker]).await?;
         let jobs: Vec<Uuid> = rows.iter().map(|row| row.get("id")).collect();
         let told = if jobs.is_empty() { HashMap::new() } else { self.histories(&jobs).await? };
         let ends = rows.iter().filter_map(|row| {

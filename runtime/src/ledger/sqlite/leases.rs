@@ -24,7 +24,7 @@ pub(super) fn beat(db: &Connection, now: i64, beat: &Beat, lease: Duration) -> A
     let peak = beat.peak_memory.and_then(|bytes| i64::try_from(bytes).ok());
     let renewed = db
         .prepare_cached(
-            "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5, peak_memory = ?6 where id = ?1",
+            "update workers set lease_until = ?2, busy = ?3, draining = ?4, announced_to = ?5, peak_memory = ?6 where id = ?1 and ending is null",
         )?
         .execute((Id(beat.worker), later(now, lease), beat.busy, beat.draining, micros(beat.announced_to), peak))?;
     if renewed == 0 {
@@ -59,30 +59,35 @@ pub(super) fn retire(db: &Connection, worker: Uuid) -> Answer<()> {
     Ok(db.prepare_cached("delete from workers where id = ?1")?.execute([Id(worker)]).map(drop)?)
 }
 
+pub(super) fn end_lease(db: &Connection, now: i64, worker: Uuid, ending: &str) -> Answer<()> {
+    let mut end =
+        db.prepare_cached("update workers set lease_until = ?2, ending = ?3 where id = ?1 and ending is null")?;
+    Ok(end.execute((Id(worker), now, ending)).map(drop)?)
+}
+
 /// Takes the lease of one worker: first its running jobs, **then** the mark on every attempt that it ended and may not
 /// have announced, then its row. In this order nothing is missed that it recorded before. `None` when no lease is left to take.
 pub(super) fn rescue_next(db: &Connection, now: i64, crash_limit: u32, whose: Whose) -> Answer<Option<Vec<Rescued>>> {
-    let sql = "select id, announced_to, host, peak_memory from workers where ?1 or lease_until <= ?2 limit 1";
+    let sql = "select id, announced_to, host, peak_memory, ending from workers where ?1 or lease_until <= ?2 limit 1";
     let read = |row: &rusqlite::Row<'_>| {
-        let known = evidence::of_worker(&row.get::<_, String>(2)?, row.get(3)?);
+        let ending: Option<String> = row.get(4)?;
+        let known = evidence::of_worker(&row.get::<_, String>(2)?, row.get(3)?, ending.as_deref());
         Ok((row.get(0)?, row.get::<_, i64>(1)?, known))
     };
     let dead = db.prepare_cached(sql)?.query_row((whose == Whose::Everyones, now), read).optional()?;
     let Some((Id(worker), announced_to, known)) = dead else { return Ok(None) };
     let running = columns::heads(db, "where state = 1 and worker = ?1", [Id(worker)])?;
     let rescued = lose(db, now, crash_limit, &known, running)?;
-    for unannounced in [SETTLED_SINCE, LEFT_SINCE] {
-        db.prepare_cached(unannounced)?.execute((Id(worker), announced_to))?;
-    }
+    db.prepare_cached(OWED)?.execute((Id(worker), announced_to))?;
     retire(db, worker)?;
     Ok(Some(rescued))
 }
 
-/// What a worker settled since a moment.
-const SETTLED_SINCE: &str = "update jobs set unannounced = 1 where worker = ?1 and state > 1 and finished_at >= ?2";
-/// What is not settled and had an attempt that the worker ended since then; each of the three has an index.
-const LEFT_SINCE: &str = "update jobs set unannounced = 1 where seq in (select seq from jobs where due_at is not null \
-     union all select seq from jobs where queued_at is not null union all select seq from jobs where state = 1) \
+/// Jobs that had an attempt which the worker ended since a moment, whoever has settled them by now. Each of the four has an index,
+/// and none is longer than what happened since then or is not settled yet.
+const OWED: &str = "update jobs set unannounced = 1 where seq in (select seq from jobs where finished_at >= ?2 \
+     union all select seq from jobs where due_at is not null union all select seq from jobs where queued_at is not null \
+     union all select seq from jobs where state = 1) \
      and exists (select 1 from attempts a where a.seq = jobs.seq and a.worker = ?1 and a.finished_at >= ?2)";
 
 pub(super) fn rescue_orphans(db: &Connection, now: i64, crash_limit: u32) -> Answer<Vec<Rescued>> {

@@ -94,40 +94,54 @@ fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
     Ok(db.prepare_cached(sql)?.query_row([head.seq], read)?)
 }
 
-/// What a record finds.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    Mine,
-    Before,
-    Fenced,
+/// The first half of a claim in two steps, for the simulation: the last attempt of each job that is free.
+#[cfg(test)]
+pub(super) fn free(db: &Connection, now: i64, worker: Uuid, claims: &[Claim]) -> Answer<Vec<Option<u32>>> {
+    let leased = has_lease(db, now, worker)?;
+    let look = |claim: &Claim| {
+        let head = columns::head_of(db, claim.job)?;
+        let free = head.filter(|head| meets(head, claim.alone, leased, now) == Met::Free);
+        Ok(free.map(|head| head.attempt))
+    };
+    claims.iter().map(look).collect()
 }
 
-/// A pending job with the same attempt number was moved by this attempt (or by the rescuer, who announces it himself): the
-/// reply was lost, and nothing is left to write.
-fn finds(head: &Head, fence: &Fence, worker: Uuid) -> Found {
-    let same = head.attempt == fence.attempt && fence.worker == worker;
-    match head.state {
-        State::Running if same && head.worker == Some(worker) => Found::Mine,
-        State::Pending if same && head.attempt > 0 => Found::Before,
-        State::Completed | State::Failed | State::Canceled if same && head.worker == Some(worker) => Found::Before,
-        _ => Found::Fenced,
-    }
+/// The second half: takes what was free before, as it was before.
+#[cfg(test)]
+pub(super) fn take(
+    db: &Connection,
+    now: i64,
+    worker: Uuid,
+    claims: &[Claim],
+    free: &[Option<u32>],
+) -> Answer<Vec<Claimed>> {
+    let leased = has_lease(db, now, worker)?;
+    let take = |(one, free): (&Claim, &Option<u32>)| match (columns::head_of(db, one.job)?, *free) {
+        (Some(head), Some(attempt)) => {
+            Ok(Claimed::Run(Box::new(start(db, now, worker, one.alone, &Head { attempt, ..head })?)))
+        }
+        _ => claim(db, now, worker, leased, *one),
+    };
+    claims.iter().zip(free).map(take).collect()
 }
 
 fn record(db: &Connection, now: i64, worker: Uuid, record: &Record) -> Answer<Recorded> {
     let Some(head) = columns::head_of(db, record.fence.job)? else { return Ok(Recorded::Fenced) };
-    match finds(&head, &record.fence, worker) {
-        Found::Mine => {
-            let leaving = recorded(&head, &record.settle, now);
-            leave(db, head, leaving, record.ended, record.settle.error(), now).map(Recorded::Done)
-        }
-        Found::Before => before(db, record.fence),
-        Found::Fenced => Ok(Recorded::Fenced),
+    if record.fence.worker != worker || !head.runs(&record.fence) {
+        return before(db, worker, record.fence);
     }
+    let leaving = recorded(&head, &record.settle, now);
+    leave(db, head, leaving, record.ended, record.settle.error(), now).map(Recorded::Done)
 }
 
-/// The end that this very attempt's line tells of.
-fn before(db: &Connection, fence: Fence) -> Answer<Recorded> {
+/// The attempt's own line says that it was recorded, wherever its job is by now: the reply was lost, and nothing is left to write. One
+/// that was lost or handed back was ended by others, who see to its announcement.
+fn before(db: &Connection, worker: Uuid, fence: Fence) -> Answer<Recorded> {
+    let sql = "select 1 from attempts join jobs using (seq) where id = ?1 and attempts.attempt = ?2 and attempts.worker = ?3 \
+         and ended not in ('lost', 'handed_back')";
+    if !db.prepare_cached(sql)?.exists((Id(fence.job.0), fence.attempt, Id(worker)))? {
+        return Ok(Recorded::Fenced);
+    }
     let told = history::of(db, fence.job)?.unwrap_or_default();
     let end = told.into_iter().find(|event| event.attempt == fence.attempt && event.ended.is_some());
     Ok(end.map_or(Recorded::Fenced, Recorded::Before))

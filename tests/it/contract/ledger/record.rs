@@ -142,7 +142,7 @@ pub(super) async fn a_record_of_another_attempt_or_worker_is_fenced(ledger: Arc<
     done(&*ledger, old, yielded()).await;
     let new = granted(claim(&*ledger, second, old.job).await).fence;
     let strangers = [
-        old,
+        Fence { attempt: old.attempt, ..new },
         Fence { worker: first, ..new },
         Fence { worker: Uuid::now_v7(), ..new },
         Fence { attempt: 3, ..new },
@@ -165,6 +165,23 @@ pub(super) async fn a_record_of_another_attempt_or_worker_is_fenced(ledger: Arc<
     assert_eq!(history(&*ledger, new.job).await, [(1, Ended::Yielded), (2, Ended::Done)]);
     let untouched = Fence { job: queued(&*ledger).await, attempt: 0, worker: first };
     assert!(matches!(record(&*ledger, untouched, complete()).await, Recorded::Fenced), "it never ran");
+}
+
+pub(super) async fn a_record_whose_reply_was_lost_is_recognised_though_the_job_has_gone_on(ledger: Arc<dyn Ledger>) {
+    let (worker, no_wait) = (worker(&*ledger, LONG).await, std::time::Duration::ZERO);
+    let fence = running(&*ledger, worker).await;
+    let event = done(&*ledger, fence, retry(no_wait)).await;
+    // Whoever recorded it waits to hear so, and meanwhile its next attempt begins, in the same worker even.
+    let next = granted(claim(&*ledger, worker, fence.job).await).fence;
+    for state in [State::Running, State::Completed] {
+        let again = record(&*ledger, fence, retry(no_wait)).await;
+        assert!(matches!(&again, Recorded::Before(before) if *before == event), "{state:?}: {again:?}");
+        if state == State::Running {
+            done(&*ledger, next, complete()).await;
+        }
+    }
+    assert_eq!(look(&*ledger, fence.job).await.state, State::Completed);
+    assert_eq!(history(&*ledger, fence.job).await, [(1, Ended::Error), (2, Ended::Done)]);
 }
 
 pub(super) async fn a_mixed_round_is_answered_in_order(ledger: Arc<dyn Ledger>) {

@@ -136,6 +136,32 @@ pub(super) async fn a_loss_tells_what_its_worker_had_told(ledger: Arc<dyn Ledger
     );
 }
 
+pub(super) async fn a_worker_that_is_known_to_be_gone_is_rescued_at_once(ledger: Arc<dyn Ledger>) {
+    let (gone, left) = (worker(&*ledger, LONG).await, worker(&*ledger, LONG).await);
+    let fence = running(&*ledger, gone).await;
+    ledger.retire(left).await.unwrap();
+    for worker in [gone, left] {
+        ledger.end_lease(worker, "was killed by SIGSEGV").await.unwrap();
+    }
+    assert_eq!(beat(&*ledger, gone, LONG).await, None, "a heartbeat that was on its way renews nothing");
+    assert_eq!(fences(&rescue(&*ledger, Whose::Expired).await), [fence]);
+    let lost = ledger.attempts(fence.job).await.unwrap().remove(0);
+    let told = "; it ran on quay-1; its process was killed by SIGSEGV";
+    assert!(lost.error.as_ref().is_some_and(|error| error.message.ends_with(told)), "{lost:?}");
+}
+
+pub(super) async fn what_the_dead_had_not_announced_is_owed_whoever_has_settled_it_since(ledger: Arc<dyn Ledger>) {
+    let (dead, live) = (worker(&*ledger, LONG).await, worker(&*ledger, LONG).await);
+    let fence = running(&*ledger, dead).await;
+    done(&*ledger, fence, yielded()).await;
+    let next = granted(claim(&*ledger, live, fence.job).await).fence;
+    done(&*ledger, next, complete()).await;
+    assert!(to_announce(&*ledger).await.is_empty(), "their deliveries announce both");
+    ledger.end_lease(dead, "was killed by SIGKILL").await.unwrap();
+    rescue(&*ledger, Whose::Expired).await;
+    assert_eq!(to_announce(&*ledger).await, [fence.job], "the end of the first attempt may not have been");
+}
+
 pub(super) async fn a_job_lost_in_company_is_never_poison(ledger: Arc<dyn Ledger>) {
     let job = queued(&*ledger).await;
     // It may crash in company twice; from then on the ledger lets it run only alone. Two of those are not three.
