@@ -1,6 +1,8 @@
 //! Mistakes that the simulation must notice, each as a process would make it. A check that finds none of them would find nothing.
 //! Those that take more than a line are made in `careless.rs`.
 
+use super::fate::Fate;
+
 /// A mistake, made on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
@@ -35,6 +37,15 @@ pub(super) enum Bug {
 }
 
 impl Bug {
+    /// What must befall which call for it to show, where that is rare.
+    pub(super) fn shows_when(self) -> Option<(&'static str, Fate)> {
+        match self {
+            Self::NeverHandedBack => Some(("claim", Fate::ReplyLost)),
+            Self::RecordWithoutFence => Some(("record", Fate::Paused)),
+            _ => None,
+        }
+    }
+
     /// All of them.
     pub(super) const ALL: [Self; 14] = [
         Self::AckBeforeRecord,

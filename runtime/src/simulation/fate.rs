@@ -68,14 +68,17 @@ impl Dice {
 /// Which fates the calls of a seed have: one that is sure to come, and others by chance.
 pub(super) struct Fates {
     sure: Mutex<Option<(&'static str, Fate, usize)>>,
+    /// What comes often.
+    prone: Option<(&'static str, Fate)>,
 }
 
 impl Fates {
     /// Each seed has the next pair of call and fate for sure, at the call's first, second or third time.
-    pub(super) fn new(seed: u64, protocol: &[&'static str]) -> Self {
+    pub(super) fn new(seed: u64, protocol: &[&'static str], prone: Option<(&'static str, Fate)>) -> Self {
         let seed = usize::try_from(seed).unwrap();
         let (call, fate) = (protocol[seed % protocol.len()], Fate::ALL[seed / protocol.len() % Fate::ALL.len()]);
-        Self { sure: Mutex::new(Some((call, fate, seed / (protocol.len() * Fate::ALL.len()) % 3))) }
+        let sure = Mutex::new(Some((call, fate, seed / (protocol.len() * Fate::ALL.len()) % 3)));
+        Self { sure, prone }
     }
 
     pub(super) fn of(&self, call: &'static str, dice: &Dice) -> Option<Fate> {
@@ -89,6 +92,12 @@ impl Fates {
                 return Some(fate);
             }
             *left -= 1;
+        }
+        if let Some((name, fate)) = self.prone
+            && name == call
+            && dice.in_thousand(100)
+        {
+            return Some(fate);
         }
         dice.in_thousand(12).then(|| Fate::ALL[dice.below(Fate::ALL.len())])
     }

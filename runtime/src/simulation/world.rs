@@ -94,7 +94,7 @@ impl World {
             effects: Mutex::new(Effects::of(bug)),
             carried: Mutex::default(),
             doors: Mutex::default(),
-            fates: Fates::new(seed, &PROTOCOL),
+            fates: Fates::new(seed, &PROTOCOL, bug.and_then(Bug::shows_when)),
             storm: AtomicBool::new(true),
             ledger_away: AtomicBool::new(false),
             broker_away: AtomicBool::new(false),

@@ -216,10 +216,9 @@ pub(super) async fn what_was_settled_after_the_watermark_is_announced_again(ledg
     assert_eq!(announced, after);
     // Without any heartbeat the watermark is the worker's start.
     announce_all(&*ledger).await;
-    // It has time to claim and record, on a busy machine too.
-    let young = worker(&*ledger, SHORT * 20).await;
+    let young = worker(&*ledger, LONG).await;
     let settled = self::dead(&*ledger, young).await;
-    lease_over(&*ledger, young).await;
+    ledger.end_lease(young, "was killed by SIGKILL").await.unwrap();
     rescue(&*ledger, Whose::Expired).await;
     assert_eq!(to_announce(&*ledger).await, [settled]);
 }
