@@ -86,6 +86,10 @@ pub struct ApiSettings {
     /// A stream says so often that it lives, and asks the ledger even when nothing was announced. Default 15 s.
     #[serde(with = "seconds")]
     pub stream_heartbeat: Duration,
+    /// The latest events that are kept for whoever follows all jobs, with what each costs. Default 32 MiB.
+    pub event_ring_bytes: usize,
+    /// The most jobs that the ledger is asked about to fill a gap in those events. Default 10,000.
+    pub event_fill_jobs: usize,
     /// The most attempts a caller may ask for. Default 100.
     pub max_attempts: u32,
     /// The longest attempt a caller may ask for. Default 24 h.
@@ -147,6 +151,8 @@ impl Default for ApiSettings {
             max_waiters: 5_000,
             max_streams: 5_000,
             stream_heartbeat: Duration::from_secs(15),
+            event_ring_bytes: 32 * 1024 * 1024,
+            event_fill_jobs: 10_000,
             max_attempts: 100,
             max_timeout: Duration::from_secs(24 * 3600),
             max_delay: Duration::from_secs(366 * 24 * 3600),
@@ -186,6 +192,7 @@ pub struct Api {
     waiting_room: Semaphore,
     /// Room for streams.
     streams: Arc<Semaphore>,
+    window: events::all::Kept,
     stop: Stop,
 }
 
@@ -206,6 +213,7 @@ impl Api {
         let keyring = Keyring::new(ledger.clone(), auth.key_cache);
         let (auth, limits) = (auth::Auth { settings: auth, keyring }, Limits::new(limits));
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
+        let window = events::all::Kept::new();
         Self {
             ledger,
             submits,
@@ -219,6 +227,7 @@ impl Api {
             last_look,
             waiting_room,
             streams,
+            window,
             stop,
         }
     }
@@ -265,6 +274,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/replay", post(jobs::replay))
         .route("/v1/jobs/{id}/artifacts/{name}", get(artifacts::download))
+        .route("/v1/events", get(events::all::follow))
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
         .route("/v1/kinds", get(kinds::list))

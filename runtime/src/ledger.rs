@@ -71,6 +71,9 @@ pub trait Ledger: Send + Sync + 'static {
     async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>>;
     /// Everything that happened to a job and was announced, in order: rebuilt from its row and its attempts, by one read.
     async fn history(&self, job: JobId) -> Answer<Option<Vec<Event>>>;
+    /// Everything that happened since this moment, as far as the jobs know it now, in no order; `None` if it happened to more than
+    /// `limit` jobs. A scan of the table: for gaps, not for loops.
+    async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>>;
     /// Jobs, newest first.
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>>;
 

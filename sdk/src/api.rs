@@ -9,7 +9,7 @@ mod keys;
 pub mod problem;
 
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
-pub use event::{Event, EventData, EventId, EventWord, NoEventId};
+pub use event::{Event, EventData, EventId, EventWord, GapReason, NoEventId, StreamGap};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
 pub use keys::{KeyList, KeyMade, KeyRequest, KeyView, RotateRequest};
 pub use problem::{FieldError, Problem};

@@ -2,6 +2,7 @@
 //! It passes on nothing that it heard: news from the feed makes it ask the ledger, so a stream has no holes, repeats nothing,
 //! and may be resumed at any API process. Who reads slowly hears later; nothing is kept for him. Read [`sse`] for the format.
 
+pub(super) mod all;
 mod sse;
 
 use std::collections::VecDeque;

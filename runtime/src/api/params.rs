@@ -79,6 +79,15 @@ impl Params {
         Ok(Self(params))
     }
 
+    /// Up to `most` values of one parameter, with commas between them; `wanted` says what would be right.
+    pub(super) fn list<T: FromStr>(&self, name: &str, most: usize, wanted: &str) -> Answer<Vec<T>> {
+        let Some(text) = self.0.get(name) else { return Ok(vec![]) };
+        let read = |part: &str| Some(part).filter(|part| !part.is_empty()).and_then(|part| part.parse().ok());
+        let values: Option<Vec<T>> = text.split(',').map(read).collect();
+        let values = values.filter(|values| values.len() <= most);
+        values.ok_or_else(|| Refusal::of_field(Fault::Malformed, name, format!("must be {wanted}")))
+    }
+
     /// One parameter; `wanted` says what would be right.
     pub(super) fn get<T: FromStr>(&self, name: &str, wanted: &str) -> Answer<Option<T>> {
         let read = |text: &String| {
@@ -109,6 +118,15 @@ mod tests {
         let params = read("wait=5").unwrap();
         assert_eq!(params.get::<u64>("wait", "a number").unwrap(), Some(5));
         assert_eq!(params.get::<u64>("limit", "a number").unwrap(), None);
+    }
+
+    #[test]
+    fn several_values_of_a_parameter_stand_between_commas() {
+        let list = |query: &str| read(query).unwrap().list::<u64>("wait", 3, "numbers");
+        assert_eq!((list("wait=5,6").unwrap(), list("limit=1").unwrap()), (vec![5, 6], vec![]));
+        for odd in ["wait=", "wait=5,", "wait=5,x", "wait=1,2,3,4"] {
+            assert_eq!(list(odd).unwrap_err().problem().errors[0].pointer, "wait", "{odd}");
+        }
     }
 
     #[test]

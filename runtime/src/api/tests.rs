@@ -1,6 +1,7 @@
 //! The whole API over a real ledger (SQLite) and a real broker (the embedded one), called as a router. A worker is played
 //! by the ledger's own calls, so that every state a caller can see is one that the ledger made.
 
+mod all_events;
 mod batches;
 mod cors;
 mod dead_letters;
@@ -77,6 +78,15 @@ impl World {
         let auth = AuthSettings { anonymous: Anonymous::Always, ..AuthSettings::default() };
         let api = Api::new(&stop, ledger.clone(), broker.clone(), storage.clone(), feed, settings, (auth, limits));
         Self { directory, ledger, broker, storage, router: router(Arc::new(api)), stop, worker }
+    }
+
+    /// One more API process on the same ledger, with a broker of its own.
+    fn another(&self, broker: Arc<Embedded>, settings: ApiSettings) -> Router {
+        let feed = Feed::start(&self.stop, broker.clone());
+        let auth = AuthSettings { anonymous: Anonymous::Always, ..AuthSettings::default() };
+        let callers = (auth, LimitSettings::default());
+        let api = Api::new(&self.stop, self.ledger.clone(), broker, self.storage.clone(), feed, settings, callers);
+        router(Arc::new(api))
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use longshore_sdk::{ErrorReport, JobId, Trace};
 use serde::{Deserialize, Serialize};
 
-use super::{Ended, Event, Report};
+use super::{Ended, Event, Report, Unannounced};
 use crate::job::state::State;
 use crate::tenant::Tenant;
 
@@ -66,6 +66,12 @@ pub(super) fn events(outline: &Outline, lines: &[Line]) -> Vec<Event> {
     }
     events.sort_by_key(Event::id);
     events
+}
+
+/// Those of these histories that happened since this moment; `None` for more than `limit` jobs.
+pub(super) fn since(jobs: Vec<Unannounced>, since: Timestamp, limit: usize) -> Option<Vec<Event>> {
+    let few = jobs.len() <= limit;
+    few.then(|| jobs.into_iter().flat_map(|job| job.events).filter(|event| event.at >= since).collect())
 }
 
 /// The event of an attempt's end. The statement that ends it tells the same by the same rule.

@@ -152,6 +152,10 @@ impl Ledger for Postgres {
         self.read_history(job).await
     }
 
+    async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
+        self.read_events_since(since, limit).await
+    }
+
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
         self.read_list(filter).await
     }

@@ -170,6 +170,10 @@ impl Ledger for Sqlite {
         self.read(move |db, _| history::of(db, job)).await
     }
 
+    async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
+        self.read(move |db, _| history::since(db, since, limit)).await
+    }
+
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {
         let filter = filter.clone();
         self.read(move |db, _| jobs::list(db, &filter)).await

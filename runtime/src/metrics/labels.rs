@@ -42,7 +42,7 @@ pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 28] = [
+pub const CALLS: [(&str, &str); 29] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -51,6 +51,7 @@ pub const CALLS: [(&str, &str); 28] = [
     ("POST", "/v1/dead-letters/purge"),
     ("GET", "/v1/jobs/{id}"),
     ("GET", "/v1/jobs/{id}/events"),
+    ("GET", "/v1/events"),
     ("POST", "/v1/jobs/{id}/cancel"),
     ("POST", "/v1/jobs/{id}/replay"),
     ("GET", "/v1/jobs/{id}/artifacts/{name}"),

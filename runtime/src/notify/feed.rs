@@ -1,5 +1,6 @@
-//! Wakes those who wait for a job when something is announced about it. It passes on that there is news, never the news:
-//! whoever is woken asks the ledger, so a lost, doubled or late announcement costs time and nothing else.
+//! Wakes those who wait for a job when something is announced about it. To them it passes on that there is news, never the news:
+//! whoever is woken asks the ledger, so a lost, doubled or late announcement costs time and nothing else. Who listens to everything
+//! hears the announcements, and of gaps.
 //! The broker's side of it is [`crate::broker::Broker::events`].
 
 use std::collections::HashMap;
@@ -7,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longshore_sdk::JobId;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Announcement, Broker, Heard};
 use crate::stop::Stop;
 
 const SHARDS: usize = 16;
+/// So much may wait for one who listens to everything; then it hears of a gap instead.
+const LISTENER_BUFFER: usize = 4096;
 /// The wait before the events are asked for again, when the broker does not give them.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -27,7 +30,15 @@ pub struct Feed {
 struct Inner {
     /// Sharded, so that thousands of waiters don't queue at one lock.
     shards: [Mutex<HashMap<JobId, watch::Sender<()>>>; SHARDS],
+    listeners: Mutex<Vec<Listener>>,
     closed: CancellationToken,
+}
+
+/// Somebody who hears everything.
+struct Listener {
+    out: mpsc::Sender<Heard<Announcement>>,
+    /// Something found no room.
+    missed: bool,
 }
 
 /// Somebody who waits for one job. News from its making on wakes it, also what comes between two waits.
@@ -66,6 +77,13 @@ impl Feed {
         }
     }
 
+    /// Everything that is announced from now on, with gaps as in [`Broker::events`], until the receiver is dropped.
+    pub fn listen(&self) -> mpsc::Receiver<Heard<Announcement>> {
+        let (out, heard) = mpsc::channel(LISTENER_BUFFER);
+        self.inner.listeners().push(Listener { out, missed: false });
+        heard
+    }
+
     /// How many jobs are waited for.
     pub fn waited_for(&self) -> usize {
         self.inner.locked().map(|shard| shard.len()).sum()
@@ -76,9 +94,9 @@ impl Feed {
             match broker.events().await {
                 Ok(mut events) => {
                     // Whatever was announced before this moment was not heard.
-                    self.wake_all();
+                    self.hear(Heard::Gap);
                     while let Some(heard) = events.recv().await {
-                        self.hear(&heard);
+                        self.hear(heard);
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the events cannot be heard; asking again"),
@@ -87,15 +105,29 @@ impl Feed {
         }
     }
 
-    fn hear(&self, heard: &Heard<Announcement>) {
-        match heard {
+    fn hear(&self, heard: Heard<Announcement>) {
+        match &heard {
             Heard::Message(announcement) => job_of(&announcement.id).into_iter().for_each(|job| self.wake(job)),
             Heard::Gap => self.wake_all(),
         }
+        self.inner.listeners().retain_mut(|listener| listener.hear(&heard));
     }
 
     fn wake_all(&self) {
         self.inner.locked().for_each(|shard| shard.values().for_each(|sender| sender.send_replace(())));
+    }
+}
+
+impl Listener {
+    /// Says whether it still listens.
+    fn hear(&mut self, heard: &Heard<Announcement>) -> bool {
+        if self.missed {
+            self.missed = self.out.try_send(Heard::Gap).is_err();
+        }
+        if !self.missed {
+            self.missed = self.out.try_send(heard.clone()).is_err();
+        }
+        !self.out.is_closed()
     }
 }
 
@@ -130,6 +162,10 @@ impl Inner {
         // The last byte of a UUID is random in every version.
         let index = usize::from(job.0.as_bytes()[15]) % SHARDS;
         self.shards[index].lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().expect("nothing panics while it holds this lock")
     }
 
     fn locked(&self) -> impl Iterator<Item = std::sync::MutexGuard<'_, Shard>> {
@@ -172,7 +208,7 @@ mod tests {
         let feed = Feed::default();
         let job = JobId::fresh();
         let (mut one, mut two, mut other) = (feed.waiter(job), feed.waiter(job), feed.waiter(JobId::fresh()));
-        feed.hear(&about(job));
+        feed.hear(about(job));
         assert!(has_news(&mut one).await && has_news(&mut two).await);
         assert!(!has_news(&mut other).await);
         assert!(!has_news(&mut one).await, "old news wakes nobody twice");
@@ -182,7 +218,7 @@ mod tests {
     async fn a_gap_wakes_everybody() {
         let feed = Feed::default();
         let (mut one, mut two) = (feed.waiter(JobId::fresh()), feed.waiter(JobId::fresh()));
-        feed.hear(&Heard::Gap);
+        feed.hear(Heard::Gap);
         assert!(has_news(&mut one).await && has_news(&mut two).await);
     }
 
@@ -192,9 +228,28 @@ mod tests {
         let mut waiter = feed.waiter(JobId::fresh());
         for id in ["", "x.1", "no-dot"] {
             let (tenant, body) = (Tenant::default(), bytes::Bytes::new());
-            feed.hear(&Heard::Message(Announcement { id: id.into(), tenant, topic: "x".into(), body }));
+            feed.hear(Heard::Message(Announcement { id: id.into(), tenant, topic: "x".into(), body }));
         }
         assert!(!has_news(&mut waiter).await);
+    }
+
+    #[tokio::test]
+    async fn who_listens_to_everything_hears_it_or_of_a_gap_in_it() {
+        let feed = Feed::default();
+        let mut heard = feed.listen();
+        let job = JobId::fresh();
+        feed.hear(about(job));
+        assert!(matches!(heard.recv().await, Some(Heard::Message(told)) if told.id == format!("{job}.3")));
+        (0..=LISTENER_BUFFER).for_each(|_| feed.hear(about(job)));
+        for _ in 0..LISTENER_BUFFER {
+            assert!(matches!(heard.recv().await, Some(Heard::Message(_))));
+        }
+        feed.hear(about(job));
+        assert!(matches!(heard.recv().await, Some(Heard::Gap)));
+        assert!(matches!(heard.recv().await, Some(Heard::Message(_))));
+        drop(heard);
+        feed.hear(about(job));
+        assert_eq!(feed.inner.listeners().len(), 0);
     }
 
     #[tokio::test]

@@ -113,6 +113,7 @@ passed_on! {
     fn job(job: JobId) -> Option<Job>;
     fn attempts(job: JobId) -> Vec<Attempt>;
     fn history(job: JobId) -> Option<Vec<Event>>;
+    fn events_since(since: Timestamp, limit: usize) -> Option<Vec<Event>>;
     fn list(filter: &Filter) -> Vec<Job>;
     fn save_checkpoint(fence: Fence, checkpoint: &RawValue) -> bool;
     fn save_progress(worker: Uuid, progress: &[(Fence, Report)]) -> ();

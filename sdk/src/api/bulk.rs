@@ -12,6 +12,7 @@ use crate::wire::JobId;
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
     /// The jobs; each is accepted or refused by itself.
+    #[schemars(length(min = 1))]
     pub jobs: Vec<SubmitRequest>,
 }
 
@@ -47,6 +48,7 @@ pub struct BatchItem {
 pub struct DeadLetterChoice {
     /// These jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub ids: Option<Vec<JobId>>,
     /// Jobs of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]

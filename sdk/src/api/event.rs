@@ -102,6 +102,33 @@ impl FromStr for EventId {
     }
 }
 
+/// What the stream of all jobs says where it cannot tell everything, under the word `gap`. It is no CloudEvent: nothing happened to
+/// a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamGap {
+    /// Whose fault it is.
+    pub reason: GapReason,
+    /// What happened from this moment on is not all told; what follows is.
+    pub since: Timestamp,
+    /// What to do about it, for people.
+    pub detail: String,
+}
+
+/// Why a stream has a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The reader was too slow.
+    Lagged,
+    /// The reader was away too long, or the server heard nothing for a while in which too much happened.
+    Forgotten,
+}
+
+impl StreamGap {
+    /// The word.
+    pub const WORD: &str = "gap";
+}
+
 /// A CloudEvent 1.0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {

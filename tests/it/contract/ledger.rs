@@ -145,6 +145,7 @@ stories! {
     }
     history {
         a_history_is_what_was_told_at_every_step
+        what_happened_since_a_moment_is_found_while_it_is_not_too_much
         a_history_has_the_latest_progress_while_its_attempt_runs
         a_lost_attempt_and_one_handed_back_are_told
         a_poisoned_jobs_failure_says_so

@@ -2,6 +2,8 @@
 //! reader comes back with. It holds no state. Read [`crate::notify::topic`] for the JSON, which is the topic exchange's.
 
 use std::convert::Infallible;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -24,11 +26,21 @@ const RETRY: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 
 /// An event.
 pub(super) fn frame(event: &Event) -> Bytes {
-    let mut frame = format!("id: {}\nevent: {}\ndata: ", event.id(), topic::word(event).word()).into_bytes();
+    frame_of(&event.id(), topic::word(event).word(), &topic::body(event)).into()
+}
+
+/// A frame with this id, about this word, with this JSON.
+pub(super) fn frame_of(id: &impl Display, word: &str, body: &[u8]) -> Vec<u8> {
+    let mut frame = format!("id: {id}\nevent: {word}\ndata: ").into_bytes();
     // JSON in one line: serde_json writes no line break outside of a string, and none inside of one.
-    frame.extend_from_slice(&topic::body(event));
+    frame.extend_from_slice(body);
     frame.extend_from_slice(b"\n\n");
-    frame.into()
+    frame
+}
+
+/// A heartbeat that takes the reader's place along, past what was not for it.
+pub(super) fn place(id: &impl Display) -> Bytes {
+    format!(": heartbeat\nid: {id}\n\n").into()
 }
 
 /// The answer that tells these.
@@ -45,10 +57,14 @@ pub(super) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Resp
 
 /// The last event that the reader has.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Answer<Option<EventId>> {
+    last_id(headers, "must be the id of an event of this API")
+}
+
+/// The id that the reader comes back with; `rule` says what would be right.
+pub(super) fn last_id<T: FromStr>(headers: &HeaderMap, rule: &str) -> Answer<Option<T>> {
     let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(None) };
     let id = value.to_str().ok().and_then(|text| text.parse().ok());
-    let wrong = || Refusal::of_field(Fault::Malformed, LAST_EVENT_ID, "must be the id of an event of this API");
-    id.map(Some).ok_or_else(wrong)
+    id.map(Some).ok_or_else(|| Refusal::of_field(Fault::Malformed, LAST_EVENT_ID, rule))
 }
 
 #[cfg(test)]

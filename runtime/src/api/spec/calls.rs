@@ -2,7 +2,7 @@
 //! document is [`super`]'s.
 
 use longshore_sdk::api::{
-    BatchAnswer, BatchRequest, DeadLetterChoice, Event, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
+    BatchAnswer, BatchRequest, DeadLetterChoice, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
     Readiness, ReplayedMany, SubmitRequest, WorkerList,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Parameter {
     pub(super) place: &'static str,
     pub(super) name: &'static str,
     pub(super) says: &'static str,
-    /// Its JSON type.
+    /// Its JSON type, or its schema as JSON.
     pub(super) sort: &'static str,
 }
 
@@ -56,13 +56,18 @@ pub(super) const TAGS: [(&str, &str); 6] = [
 pub(super) const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
-const fn query(name: &'static str, sort: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn query(name: &'static str, sort: &'static str, says: &'static str) -> Parameter {
     Parameter { place: "query", name, says, sort }
 }
 
-const fn header(name: &'static str, says: &'static str) -> Parameter {
+pub(super) const fn header(name: &'static str, says: &'static str) -> Parameter {
     Parameter { place: "header", name, says, sort: "string" }
 }
+
+const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 200}"#;
+const SECONDS: &str = r#"{"type": "integer", "minimum": 0, "maximum": 86400}"#;
+const JOB: &str = r#"{"type": "string", "format": "uuid"}"#;
+const STATE: &str = r#"{"type": "string", "enum": ["pending", "running", "completed", "failed", "canceled"]}"#;
 
 pub(super) const fn told(status: u16, says: &'static str, shape: Shape) -> Told {
     Told { status, says, body: Some((JSON, shape)), headers: &[] }
@@ -76,6 +81,10 @@ fn bytes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({})
 }
 
+fn some_bytes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "minLength": 1})
+}
+
 fn text(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string"})
 }
@@ -84,18 +93,23 @@ fn object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object"})
 }
 
-const KEY: Parameter = header(
-    "Idempotency-Key",
-    "Any text of 1 to 255 visible ASCII characters. A repeat with the same key and body finds the first one's job instead of making another.",
-);
-const REQUEST_ID: Parameter =
-    header("X-Request-Id", "Follows the job through logs and events, unless the body has a correlation_id.");
+const KEY: Parameter = Parameter {
+    sort: r#"{"type": "string", "pattern": "^[!-~]{1,255}$"}"#,
+    ..header(
+        "Idempotency-Key",
+        "Any text of 1 to 255 visible ASCII characters. A repeat with the same key and body finds the first one's job instead of making another.",
+    )
+};
+const REQUEST_ID: Parameter = Parameter {
+    sort: r#"{"type": "string", "pattern": "^[!-~]{1,128}$"}"#,
+    ..header("X-Request-Id", "Follows the job through logs and events, unless the body has a correlation_id.")
+};
 const TRACE: Parameter =
     header("traceparent", "The job's place in a distributed trace, with `tracestate`: W3C Trace Context.");
 const KNOWN: Parameter =
     header("If-None-Match", "An entity tag known already: the same version is answered 304, without a body.");
-const LIMIT: Parameter = query("limit", "integer", "The most of them in one answer.");
-const BEFORE: Parameter = query("before", "string", "Only those older than this job: `next` of the page before.");
+const LIMIT: Parameter = query("limit", COUNT, "The most of them in one answer.");
+const BEFORE: Parameter = query("before", JOB, "Only those older than this job: `next` of the page before.");
 const KIND: Parameter = query("kind", "string", "Only of this kind.");
 const TAG: (&str, &str) = ("ETag", "The version of what is shown.");
 const AGAIN: (&str, &str) = ("Retry-After", "Seconds after which asking again may show something new.");
@@ -131,12 +145,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "listJobs",
         tag: "jobs",
         summary: "List jobs, the newest first, without their attempts.",
-        parameters: &[
-            query("state", "string", "pending, running, completed, failed or canceled."),
-            KIND,
-            LIMIT,
-            BEFORE,
-        ],
+        parameters: &[query("state", STATE, "Only in this state."), KIND, LIMIT, BEFORE],
         body: None,
         answers: &[told(200, "One page.", shape::<JobList>)],
         refusals: &[400],
@@ -158,30 +167,11 @@ pub(super) const CALLS: &[Call] = &[
         id: "getJob",
         tag: "jobs",
         summary: "Where a job stands, with its attempts, its result or its error.",
-        parameters: &[query("wait", "integer", "Answer when it is settled, or after so many seconds."), KNOWN],
+        parameters: &[query("wait", SECONDS, "Answer when it is settled, or after so many seconds."), KNOWN],
         body: None,
         answers: &[
             Told { headers: &[TAG, AGAIN], ..told(200, "The job.", shape::<JobView>) },
             bare(304, "Nothing changed since the version that is known."),
-        ],
-        refusals: &[400, 404],
-    },
-    Call {
-        method: "GET",
-        path: "/v1/jobs/{id}/events",
-        id: "followJob",
-        tag: "jobs",
-        summary: "Everything that happens to a job, as Server-Sent Events: what was, what comes, and an end after the last.",
-        parameters: &[header("Last-Event-ID", "The last event that is known: the stream goes on after it.")],
-        body: None,
-        answers: &[
-            Told {
-                status: 200,
-                says: "A stream of Server-Sent Events; `data` is an event as described here, `event` its word, `id` its id.",
-                body: Some(("text/event-stream", shape::<Event>)),
-                headers: &[],
-            },
-            bare(204, "The job has ended and nothing came after the event that is known."),
         ],
         refusals: &[400, 404],
     },
@@ -245,8 +235,12 @@ pub(super) const CALLS: &[Call] = &[
         id: "uploadFile",
         tag: "files",
         summary: "Upload an input: the body is the file itself. A payload names it by the id that is answered.",
-        parameters: &[query("name", "string", "What it is called; never used as a path.")],
-        body: Some((BYTES, bytes)),
+        parameters: &[query(
+            "name",
+            r#"{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}"#,
+            "What it is called, at most 255 bytes; never used as a path.",
+        )],
+        body: Some((BYTES, some_bytes)),
         answers: &[Told {
             headers: &[("Location", "Where the file is described.")],
             ..told(201, "Kept.", shape::<FileView>)

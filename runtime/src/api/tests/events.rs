@@ -13,8 +13,8 @@ use super::*;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A stream that is read frame by frame.
-struct Read {
-    status: u16,
+pub(super) struct Read {
+    pub(super) status: u16,
     headers: HeaderMap,
     body: Pin<Box<BodyDataStream>>,
     frames: VecDeque<String>,
@@ -22,18 +22,22 @@ struct Read {
 
 impl Read {
     async fn open(world: &World, job: JobId, after: Option<&str>) -> Self {
-        let mut request = Request::get(format!("/v1/jobs/{job}/events"));
+        Self::at(&world.router, &format!("/v1/jobs/{job}/events"), after).await
+    }
+
+    pub(super) async fn at(router: &Router, path: &str, after: Option<&str>) -> Self {
+        let mut request = Request::get(path);
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        let answer = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = answer.into_parts();
         let body = Box::pin(body.into_data_stream());
         Self { status: parts.status.as_u16(), headers: parts.headers, body, frames: VecDeque::new() }
     }
 
     /// The next frame; `None` at the end.
-    async fn frame(&mut self) -> Option<String> {
+    pub(super) async fn frame(&mut self) -> Option<String> {
         while self.frames.is_empty() {
             let chunk = tokio::time::timeout(SOON, self.body.next()).await.expect("the stream stays silent")?;
             let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use longshore_sdk::JobId;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -22,6 +23,17 @@ from jobs j left join attempts a on a.job = j.id where j.id = any($1) order by j
 impl Postgres {
     pub(super) async fn read_history(&self, job: JobId) -> Answer<Option<Vec<Event>>> {
         Ok(self.histories(&[job.0]).await?.into_values().next().map(|owed| owed.events))
+    }
+
+    pub(super) async fn read_events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
+        let enough = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let changed = self.query("select id from jobs where changed_at >= $1 limit $2", &[&since, &enough]).await?;
+        if changed.len() > limit {
+            return Ok(None);
+        }
+        let ids: Vec<Uuid> = changed.iter().map(|row| row.get("id")).collect();
+        let jobs = self.histories(&ids).await?;
+        Ok(history::since(jobs.into_values().collect(), since, limit))
     }
 
     /// The histories of these jobs.

@@ -1,6 +1,7 @@
 //! Reads what a job's events are rebuilt from: its row and its attempts, which belong together because each caller is in one
 //! transaction. How they are rebuilt is [`crate::ledger::history`]'s.
 
+use jiff::Timestamp;
 use longshore_sdk::JobId;
 use rusqlite::Connection;
 
@@ -14,6 +15,13 @@ const OUTLINE: &str = "seq, id, tenant, kind, version, state, attempt, created_a
 /// A job's events, if there is such a job.
 pub(super) fn of(db: &Connection, job: JobId) -> Answer<Option<Vec<Event>>> {
     Ok(owed(db, "where id = ?1", [Id(job.0)])?.pop().map(|owed| owed.events))
+}
+
+/// What happened since, unless it happened to more than `limit` jobs.
+pub(super) fn since(db: &Connection, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
+    let enough = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let jobs = owed(db, "where changed_at >= ?1 limit ?2", [columns::micros(since), enough])?;
+    Ok(history::since(jobs, since, limit))
 }
 
 /// The histories of the jobs that `which` (`where ...`) finds.

@@ -65,6 +65,29 @@ pub(super) async fn a_history_is_what_was_told_at_every_step(ledger: Arc<dyn Led
     assert_eq!(ids, unique);
 }
 
+pub(super) async fn what_happened_since_a_moment_is_found_while_it_is_not_too_much(ledger: Arc<dyn Ledger>) {
+    let worker = worker(&*ledger, LONG).await;
+    let old = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
+    let mut expected = attempt(&*ledger, worker, old, dead_letter()).await.to_vec();
+    let since = expected[0].at;
+    let new = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
+    expected.extend(told(&*ledger, new).await);
+    expected.extend(attempt(&*ledger, worker, new, yielded()).await);
+    let mut found = ledger.events_since(since, 2).await.unwrap().expect("two jobs are few enough");
+    // Of one clock's tick, or not: what is older than the moment is not told.
+    found.retain(|event| event.id() != told_first(old));
+    found.sort_by_key(Event::id);
+    expected.sort_by_key(Event::id);
+    assert_eq!(found, expected);
+    assert_eq!(ledger.events_since(since, 1).await.unwrap(), None);
+    let later = since + jiff::SignedDuration::from_hours(1);
+    assert_eq!(ledger.events_since(later, 0).await.unwrap(), Some(vec![]));
+}
+
+fn told_first(job: JobId) -> longshore_sdk::api::EventId {
+    longshore_sdk::api::EventId { job, sequence: 1, progress: 0 }
+}
+
 pub(super) async fn a_history_has_the_latest_progress_while_its_attempt_runs(ledger: Arc<dyn Ledger>) {
     let worker = worker(&*ledger, LONG).await;
     let fence = running(&*ledger, worker).await;
