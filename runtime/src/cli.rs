@@ -6,6 +6,7 @@
 mod completions;
 mod demo;
 mod doctor;
+mod events;
 mod fleet;
 mod given;
 mod guarded;
@@ -62,6 +63,8 @@ enum Command {
     Status(jobs::Status),
     /// Follow a job to its end; exit code 1 when it fails or is canceled
     Watch(jobs::Watch),
+    /// Follow what happens to all jobs, from now on, until it is stopped
+    Events(events::Events),
     /// Cancel a job
     Cancel(jobs::Cancel),
     /// List jobs, the newest first
@@ -156,6 +159,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Upload(upload) => server::block_on(upload.run()),
         Command::Status(status) => server::block_on(status.run()),
         Command::Watch(watch) => server::block_on(watch.run()),
+        Command::Events(events) => server::block_on(events.run()),
         Command::Cancel(cancel) => server::block_on(cancel.run()),
         Command::List(list) => server::block_on(list.run()),
         Command::Dlq(dlq) => server::block_on(dlq.run()),

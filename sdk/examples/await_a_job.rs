@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
 async fn greet(server: &str, name: String) -> std::result::Result<Greeting, JobError> {
     let job = Client::new(server)?.submit(&Greet { name }).await?;
     eprintln!("submitted as {}", job.id());
-    job.progress(|progress| eprintln!("{progress:?}")).await
+    job.with_progress(|progress| eprintln!("{progress:?}")).await
 }
 
 fn explain(error: &JobError) -> ExitCode {

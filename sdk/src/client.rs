@@ -17,12 +17,16 @@
 //! ```
 
 mod bulk;
+mod events;
 mod files;
 mod fleet;
 mod handle;
+mod promise;
+mod sse;
 mod transport;
 
 pub use bulk::ListOptions;
+pub use events::{EventFilter, Events, Told};
 pub use handle::{JobError, JobHandle};
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 mod dead_letters;
 mod demo;
 mod doctor;
+mod events;
 mod every;
 mod fleet;
 mod jobs;

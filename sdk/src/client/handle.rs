@@ -1,5 +1,6 @@
 //! A submitted job as a promise: await it, watch it, cancel it. Waiting outlives a restart of the server, up to the
-//! client's patience; dropping the handle changes nothing for the job. Read [`super::transport`] for the calls below.
+//! client's patience; dropping the handle changes nothing for the job unless that is asked for. Read [`super::promise`] for how it
+//! learns of the end.
 
 use std::future::IntoFuture;
 use std::hash::{BuildHasher, RandomState};
@@ -7,9 +8,10 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::Stream;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
+use super::promise::{News, Polls, Promise};
 use super::{Client, ClientError};
 use crate::api::{JobState, JobView};
 use crate::context::Progress;
@@ -20,8 +22,6 @@ use crate::wire::JobId;
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// How often progress is asked for.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// The least time from one poll to the next, for a server that answers at once.
-const POLL_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
@@ -39,16 +39,38 @@ pub enum JobError {
     Client(#[from] ClientError),
 }
 
-/// A submitted job. `handle.await` gives its output once it is completed; dropped, the job runs all the same.
+/// A submitted job. `handle.await` gives its output once it is completed; dropped, the job runs all the same, unless
+/// [`JobHandle::cancel_on_drop`] says otherwise.
 pub struct JobHandle<T> {
     client: Client,
     id: JobId,
+    guard: Option<Guard>,
     output: PhantomData<fn() -> T>,
 }
 
 impl<T> JobHandle<T> {
     pub(super) fn new(client: Client, id: JobId) -> Self {
-        Self { client, id, output: PhantomData }
+        Self { client, id, guard: None, output: PhantomData }
+    }
+
+    /// Cancels the job when this handle, or the future that awaits it, is dropped before the job has ended. Asked for in a task of
+    /// its own, so it needs a tokio runtime, and one whose process ends at once may not get it out.
+    #[must_use]
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.guard = Some(Guard { client: self.client.clone(), id: self.id, is_armed: true });
+        self
+    }
+
+    /// How far the job is, as it says so, up to its end; how that was is the handle's own to tell. Of what is said quickly the
+    /// newest is sure to come.
+    pub fn progress(&self) -> Pin<Box<dyn Stream<Item = Progress> + Send>> {
+        let promise = Promise::new(self.client.clone(), self.id, PROGRESS_EVERY);
+        Box::pin(futures_util::stream::unfold(promise, |mut promise| async move {
+            match promise.next().await {
+                Ok(News::Progress(progress)) => Some((progress, promise)),
+                Ok(News::Settled(_)) | Err(_) => None,
+            }
+        }))
     }
 
     /// The job's id.
@@ -82,19 +104,14 @@ impl<T: DeserializeOwned + Send + 'static> JobHandle<T> {
         tokio::spawn(async move { callback(self.await) })
     }
 
-    /// Awaits the job and calls `callback` about once a second when its progress has changed.
+    /// Awaits the job and calls `callback` whenever it says how far it is.
     ///
     /// # Errors
     /// As awaiting the handle.
-    pub async fn progress(self, mut callback: impl FnMut(&Progress) + Send) -> Result<T, JobError> {
-        let mut last = None;
-        let on_view = |view: &JobView| {
-            if view.progress != last {
-                view.progress.iter().for_each(&mut callback);
-                last.clone_from(&view.progress);
-            }
-        };
-        output(settle(&self.client, self.id, PROGRESS_EVERY, on_view).await?)
+    pub async fn with_progress(mut self, callback: impl FnMut(&Progress) + Send) -> Result<T, JobError> {
+        let guard = self.guard.take();
+        let view = settled(Promise::new(self.client.clone(), self.id, PROGRESS_EVERY), callback).await;
+        finish(guard, view)
     }
 }
 
@@ -103,10 +120,16 @@ impl<T: DeserializeOwned + Send + 'static> IntoFuture for JobHandle<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { output(settle(&self.client, self.id, LONG_POLL, |_| ()).await?) })
+        let promise = Promise::new(self.client, self.id, LONG_POLL);
+        let guard = self.guard;
+        Box::pin(async move {
+            let view = settled(promise, |_| ()).await;
+            finish(guard, view)
+        })
     }
 }
 
+/// A clone cancels nothing when it is dropped.
 impl<T> Clone for JobHandle<T> {
     fn clone(&self) -> Self {
         Self::new(self.client.clone(), self.id)
@@ -126,42 +149,61 @@ impl Client {
     /// # Errors
     /// As [`Client::job`].
     pub async fn watch(&self, id: JobId, on_view: impl FnMut(&JobView) + Send) -> Result<JobView, ClientError> {
-        settle(self, id, PROGRESS_EVERY, on_view).await
-    }
-}
-
-/// Polls until the job has ended. Every answer of the server renews the patience.
-async fn settle(
-    client: &Client,
-    id: JobId,
-    wait: Duration,
-    mut on_view: impl FnMut(&JobView) + Send,
-) -> Result<JobView, ClientError> {
-    let (mut failures, mut heard) = (0, Instant::now());
-    loop {
-        let asked = Instant::now();
-        match client.wait(id, wait).await {
-            Ok(view) => {
-                on_view(&view);
-                if view.state.is_terminal() {
-                    return Ok(view);
-                }
-                (failures, heard) = (0, Instant::now());
-                tokio::time::sleep(POLL_PAUSE.saturating_sub(asked.elapsed())).await;
+        let (mut polls, mut on_view) = (Polls::new(self.clone(), id, PROGRESS_EVERY), on_view);
+        loop {
+            let view = polls.next().await?;
+            on_view(&view);
+            if view.state.is_terminal() {
+                return Ok(view);
             }
-            Err(error) if passes(&error) && heard.elapsed() < client.patience => {
-                tracing::warn!(job.id = %id, %error, failures, "the job's state is not to be had; asking again");
-                let rest = client.patience.saturating_sub(heard.elapsed());
-                tokio::time::sleep(retry_wait(failures, random()).min(rest)).await;
-                failures += 1;
-            }
-            Err(error) => return Err(error),
         }
     }
 }
 
+/// Cancels a job when it is dropped.
+struct Guard {
+    client: Client,
+    id: JobId,
+    is_armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !std::mem::take(&mut self.is_armed) {
+            return;
+        }
+        let (client, id) = (self.client.clone(), self.id);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            tracing::warn!(job.id = %id, "dropped outside of a tokio runtime: the job is not canceled");
+            return;
+        };
+        runtime.spawn(async move {
+            if let Err(error) = client.cancel(id).await {
+                tracing::warn!(job.id = %id, %error, "the job of a dropped handle is not canceled");
+            }
+        });
+    }
+}
+
+async fn settled(mut promise: Promise, mut on_progress: impl FnMut(&Progress) + Send) -> Result<JobView, ClientError> {
+    loop {
+        match promise.next().await? {
+            News::Progress(progress) => on_progress(&progress),
+            News::Settled(view) => return Ok(*view),
+        }
+    }
+}
+
+fn finish<T: DeserializeOwned>(guard: Option<Guard>, view: Result<JobView, ClientError>) -> Result<T, JobError> {
+    // Ended, or out of reach for longer than the caller's patience: neither is the caller's change of mind.
+    if let Some(mut guard) = guard {
+        guard.is_armed = false;
+    }
+    output(view?)
+}
+
 /// Whether asking again may help: nobody answered, or a server (or the proxy before it) that is busy or starting did.
-fn passes(error: &ClientError) -> bool {
+pub(super) fn passes(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) => true,
         ClientError::Problem(problem) => matches!(problem.status, 408 | 429 | 500..),
@@ -171,13 +213,13 @@ fn passes(error: &ClientError) -> bool {
 
 /// Doubles from [`FIRST_RETRY`] to [`LONGEST_RETRY`]; the upper half of it is drawn by `random` in `0..1`, so that
 /// callers whose server restarted do not all come back at once.
-fn retry_wait(failures: u32, random: f64) -> Duration {
+pub(super) fn retry_wait(failures: u32, random: f64) -> Duration {
     let whole = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
     whole.mul_f64(0.5 + random / 2.0)
 }
 
 // The standard library's hasher is keyed at random; that is random enough to spread callers, and costs no dependency.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     f64::from(RandomState::new().hash_one(0) as u32) / f64::from(u32::MAX)
 }
 
@@ -187,7 +229,7 @@ fn output<T: DeserializeOwned>(view: JobView) -> Result<T, JobError> {
         JobState::Completed => decode(view.result.as_ref().map_or("null", |result| result.get())),
         JobState::Canceled => Err(JobError::Canceled),
         JobState::Failed => Err(JobError::Failed(view.error.unwrap_or_else(unexplained))),
-        JobState::Pending | JobState::Running => unreachable!("`settle` waits for a terminal state"),
+        JobState::Pending | JobState::Running => unreachable!("a promise waits for a terminal state"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! It shows what a caller sees, not how the server decides. Read [`server`] for the script, [`calls`] for the other calls.
 
 mod calls;
+mod roads;
 mod server;
 
 use std::sync::{Arc, Mutex};
@@ -58,7 +59,13 @@ fn client(server: &Server) -> Client {
     Client::new(&server.url()).unwrap()
 }
 
-async fn awaited(script: Vec<Step>) -> (Result<Greeting, JobError>, Server) {
+/// What a server answers that has no stream of a job's events.
+fn no_stream() -> Step {
+    Step::Answer(404, "text/html", "<h1>Not Found</h1>".into())
+}
+
+async fn awaited(mut script: Vec<Step>) -> (Result<Greeting, JobError>, Server) {
+    script.insert(0, no_stream());
     let server = Server::with(script).await;
     (client(&server).handle::<Greet>(id()).await, server)
 }
@@ -73,14 +80,20 @@ fn ada() -> Greet {
 
 #[tokio::test]
 async fn a_submitted_job_is_awaited_over_several_long_polls() {
-    let script =
-        vec![accepted(), view("pending", r#","waiting":"queued""#), view("running", ""), view("completed", HI)];
+    let script = vec![
+        accepted(),
+        no_stream(),
+        view("pending", r#","waiting":"queued""#),
+        view("running", ""),
+        view("completed", HI),
+    ];
     let server = Server::with(script).await;
     let handle = client(&server).submit(&ada()).await.unwrap();
     assert_eq!(handle.id(), id());
     assert_eq!(handle.await.unwrap(), greeting("hi"));
     let poll = format!("GET /v1/jobs/{ID}?wait=30");
-    assert_eq!(server.lines(), ["POST /v1/jobs", &poll, &poll, &poll]);
+    let stream = format!("GET /v1/jobs/{ID}/events");
+    assert_eq!(server.lines(), ["POST /v1/jobs", &stream, &poll, &poll, &poll]);
     assert_eq!(server.seen()[0].body, r#"{"kind":"demo.greet","payload":{"name":"Ada"}}"#);
 }
 
@@ -90,12 +103,12 @@ async fn an_awaited_job_survives_broken_connections_and_a_server_that_is_startin
     let script = vec![Step::HangUp, refusal(503, problem::UNAVAILABLE, ""), proxy, view("completed", HI)];
     let (output, server) = awaited(script).await;
     assert_eq!(output.unwrap(), greeting("hi"));
-    assert_eq!(server.seen().len(), 4);
+    assert_eq!(server.seen().len(), 5);
 }
 
 #[tokio::test]
 async fn an_awaited_job_survives_a_server_that_is_gone_for_a_while() {
-    let mut before = Server::with(vec![view("running", "")]).await;
+    let mut before = Server::with(vec![no_stream(), view("running", "")]).await;
     let mut waiting = client(&before).handle::<Greet>(id()).into_future();
     // Nobody listens while these two turns of the wait pass: the first ends with the server, the second with the limit.
     tokio::select! { () = before.closed() => {}, _ = &mut waiting => panic!("ended while running") }
@@ -140,7 +153,7 @@ async fn a_result_of_another_type_says_so() {
 async fn an_unknown_job_is_not_asked_for_twice() {
     let (output, server) = awaited(vec![refusal(404, problem::NOT_FOUND, ""), view("completed", HI)]).await;
     let Err(JobError::Client(ClientError::Problem(problem))) = output else { panic!("{output:?}") };
-    assert_eq!((problem.problem_type.as_str(), server.seen().len()), (problem::NOT_FOUND, 1));
+    assert_eq!((problem.problem_type.as_str(), server.seen().len()), (problem::NOT_FOUND, 2));
 }
 
 #[tokio::test]
@@ -193,7 +206,7 @@ async fn every_option_of_a_submit_travels() {
 
 #[tokio::test]
 async fn on_complete_is_called_once() {
-    let server = Server::with(vec![Step::HangUp, view("running", ""), view("completed", HI)]).await;
+    let server = Server::with(vec![no_stream(), Step::HangUp, view("running", ""), view("completed", HI)]).await;
     let calls = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&calls);
     let callback = move |output| told.lock().unwrap().push(output);
@@ -205,12 +218,12 @@ async fn on_complete_is_called_once() {
 #[tokio::test]
 async fn progress_is_told_when_it_changes() {
     let at = |fraction: &str| view("running", &format!(r#","progress":{{"fraction":{fraction}}}"#));
-    let server = Server::with(vec![at("0.25"), at("0.25"), at("0.5"), view("completed", HI)]).await;
+    let server = Server::with(vec![no_stream(), at("0.25"), at("0.25"), at("0.5"), view("completed", HI)]).await;
     let mut told = Vec::new();
     let handle = client(&server).handle::<Greet>(id());
-    let output = handle.progress(|progress| told.extend(progress.fraction)).await.unwrap();
+    let output = handle.with_progress(|progress| told.extend(progress.fraction)).await.unwrap();
     assert_eq!((output, told), (greeting("hi"), vec![0.25, 0.5]));
-    assert!(server.lines()[0].ends_with("?wait=1"));
+    assert!(server.lines()[1].ends_with("?wait=1"));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ enum Form {
 use Form::{None, Told};
 
 /// A command, its form for people, and its JSON form.
-const STORIES: [(&str, Form, Form); 29] = [
+const STORIES: [(&str, Form, Form); 30] = [
     ("dev", Told("servers", DEV), Told("servers", DEV)),
     ("all", Told("servers", SERVERS), Told("servers", SERVERS)),
     ("api", Told("servers", SERVERS), Told("servers", SERVERS)),
@@ -27,6 +27,7 @@ const STORIES: [(&str, Form, Form); 29] = [
     ("upload", Told("jobs", UPLOAD), Told("jobs", UPLOAD)),
     ("status", Told("jobs", WHOLE), Told("jobs", WHOLE)),
     ("watch", Told("jobs", WHOLE), Told("jobs", WHOLE)),
+    ("events", Told("events", EVENTS), Told("events", EVENTS)),
     ("cancel", Told("jobs", CANCEL), Told("jobs", CANCEL)),
     ("list", Told("dead_letters", LIST), Told("dead_letters", LIST)),
     ("dlq list", Told("dead_letters", DEAD), Told("dead_letters", DEAD)),
@@ -54,6 +55,7 @@ const SERVERS: &str = "each_server_says_where_it_is_in_words_or_in_json";
 const MIGRATE: &str = "one_process_serves_and_works_on_real_servers_and_drains";
 const WHOLE: &str = "a_job_is_submitted_with_its_file_awaited_and_shown";
 const UPLOAD: &str = "an_upload_says_what_to_write_into_a_payload";
+const EVENTS: &str = "all_jobs_are_followed_through_a_restart_of_the_server";
 const CANCEL: &str = "a_canceled_job_is_a_bad_end_for_whoever_watches_it";
 const LIST: &str = "jobs_are_listed_by_state_kind_and_page";
 const DEAD: &str = "dead_letters_are_listed_and_shown";

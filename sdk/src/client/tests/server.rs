@@ -14,6 +14,8 @@ pub(super) enum Step {
     Raw(&'static str),
     /// Reads the request and closes the connection.
     HangUp,
+    /// Words of the head after the status and of a stream's frames, and then nothing while the line stays open.
+    Stall(&'static str),
     /// Reads the request and answers never.
     Silence,
 }
@@ -79,6 +81,10 @@ async fn play(listener: TcpListener, script: Vec<Step>, seen: Arc<Mutex<Vec<Requ
             Step::Answer(status, kind, body) => write(&mut stream, &answer(status, kind, &body)).await,
             Step::Raw(text) => write(&mut stream, text).await,
             Step::HangUp => {}
+            Step::Stall(text) => {
+                stream.write_all(text.as_bytes()).await.unwrap();
+                kept_open.push(stream);
+            }
             Step::Silence => kept_open.push(stream),
         }
     }
