@@ -3,6 +3,7 @@
 
 mod callers;
 mod correlation;
+mod crowd;
 mod endings;
 mod events;
 mod executors;
@@ -10,6 +11,7 @@ mod faults;
 mod handover;
 mod hostile;
 mod hostile_callers;
+mod roads;
 mod tenants;
 
 /// Tells each story on both stages.

@@ -1,0 +1,149 @@
+//! One job followed on every road at once, over two API processes of which one is killed on the way: all tell the same. Hooks are
+//! told of elsewhere.
+
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use longshore_sdk::client::{Client, EventFilter, Told};
+use longshore_tests::http::Http;
+use longshore_tests::postgres::Postgres;
+use longshore_tests::rabbitmq::RabbitMq;
+use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::stream::Stream;
+use longshore_tests::trial::Trial;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// A job's transitions by their ids; a repeat must be equal.
+#[derive(Debug, Default, PartialEq)]
+struct Heard(BTreeMap<String, Value>);
+
+impl Heard {
+    /// Says whether it was the last.
+    fn take(&mut self, event: Value) -> Result<bool> {
+        if event["data"]["event"] == "progressed" {
+            return Ok(false);
+        }
+        let id = event["id"].as_str().context("an event has an id")?.to_owned();
+        let is_last = matches!(event["data"]["state"].as_str(), Some("completed" | "failed" | "canceled"));
+        let known = self.0.insert(id, event.clone());
+        ensure!(known.as_ref().is_none_or(|known| *known == event), "another event of the same id: {known:?} {event}");
+        Ok(is_last)
+    }
+}
+
+/// What a stream tells of the job, taken up at the other process when its own dies.
+async fn by_stream(first: Http, second: Http, id: String) -> Result<Heard> {
+    let (path, mut heard) = (format!("/v1/jobs/{id}/events"), Heard::default());
+    let mut stream = Stream::open(&first, &path, None).await?;
+    loop {
+        match stream.next().await {
+            Ok(Some(event)) => {
+                heard.take(event)?;
+            }
+            // A job's stream ends behind its last event.
+            Ok(None) => return Ok(heard),
+            Err(_) => stream = Stream::open(&second, &path, stream.last_id.as_deref()).await?,
+        }
+    }
+}
+
+/// What the stream of all jobs tells, at one process after the other.
+async fn by_all(first: Client, second: Client, ready: tokio::sync::oneshot::Sender<()>) -> Result<Heard> {
+    let (mut heard, filter) = (Heard::default(), EventFilter::default());
+    let mut events = first.with_patience(Duration::ZERO).events(filter);
+    events.open().await?;
+    ensure!(ready.send(()).is_ok());
+    loop {
+        match events.next().await {
+            Ok(Told::Event(event)) => {
+                if heard.take(serde_json::to_value(event)?)? {
+                    return Ok(heard);
+                }
+            }
+            Ok(Told::Gap(gap)) => anyhow::bail!("{gap:?}"),
+            Err(_) => {
+                let after = events.place().map(str::to_owned);
+                events = second.events(EventFilter { after, ..EventFilter::default() });
+            }
+        }
+    }
+}
+
+/// What the topic exchange tells.
+async fn by_topic(broker: String, ready: tokio::sync::oneshot::Sender<()>) -> Result<Heard> {
+    let connection = lapin::Connection::connect(&broker, lapin::ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let queue = channel.queue_declare("".into(), options, FieldTable::default()).await?.name().clone();
+    let (binding, table) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.clone(), "longshore.events".into(), "job.#".into(), binding, table).await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let mut consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+    ensure!(ready.send(()).is_ok());
+    let mut heard = Heard::default();
+    while let Some(delivery) = consumer.next().await {
+        if heard.take(serde_json::from_slice(&delivery?.data)?)? {
+            break;
+        }
+    }
+    Ok(heard)
+}
+
+/// The last view that polls, or long-polls of this length, come to, at whichever process answers.
+async fn by_polls(first: Http, second: Http, id: String, wait: u32) -> Result<Value> {
+    let path = format!("/v1/jobs/{id}?wait={wait}");
+    loop {
+        let view = match first.get(&path).await {
+            Ok(answer) => answer,
+            Err(_) => second.get(&path).await?,
+        };
+        let view = view.expect(200)?.json()?;
+        if !matches!(view["state"].as_str(), Some("pending" | "running")) {
+            return Ok(view);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_job_followed_on_every_road_is_told_alike_though_an_api_process_dies() -> Result<()> {
+    let (database, broker) = (Postgres::shared().await?.database().await?, RabbitMq::shared().await?.vhost().await?);
+    let stage = Stage::on(&database, &broker).await?;
+    let (doomed, other) = (stage.another_api(&broker).await?, stage.another_api(&broker).await?);
+    let (first, second) = (doomed.http()?, other.http()?);
+    let (first_client, second_client) = (Client::new(&doomed.url())?, Client::new(&other.url())?);
+    let ears = || tokio::sync::oneshot::channel();
+    let ((all_ready, all_listens), (topic_ready, topic_listens)) = (ears(), ears());
+    let all = tokio::spawn(by_all(first_client, second_client.clone(), all_ready));
+    let topic = tokio::spawn(by_topic(broker.clone(), topic_ready));
+    all_listens.await?;
+    topic_listens.await?;
+    // The only job there is in this ledger.
+    let text = stage.submit("trial.work", json!({"fail_attempts": 1, "work_ms": 1500})).await?;
+    let stream = tokio::spawn(by_stream(first.clone(), second.clone(), text.clone()));
+    let poll = tokio::spawn(by_polls(first.clone(), second.clone(), text.clone(), 0));
+    let long_poll = tokio::spawn(by_polls(first, second, text.clone(), 30));
+    let promise = tokio::spawn(second_client.handle::<Trial>(text.parse()?).into_future());
+    stage.when(&text, "to run again", |job| job["state"] == "running" && job["attempt"] == 2).await?;
+    doomed.kill_9().await?;
+    let stream = timeout(PATIENCE, stream).await???;
+    let (all, topic) = (timeout(PATIENCE, all).await???, timeout(PATIENCE, topic).await???);
+    let (poll, long_poll) = (timeout(PATIENCE, poll).await???, timeout(PATIENCE, long_poll).await???);
+    let output = timeout(PATIENCE, promise).await???;
+    let numbers: Vec<_> = stream.0.values().map(|event| event["data"]["sequence"].as_i64()).collect();
+    assert_eq!(numbers, (1..=5).map(Some).collect::<Vec<_>>());
+    assert_eq!(all, stream);
+    assert_eq!(topic, stream);
+    assert_eq!(poll, long_poll);
+    // And the views end where the events do.
+    let last = stream.0.values().next_back().context("there are five")?;
+    assert_eq!((&poll["version"], &poll["state"]), (&last["data"]["sequence"], &last["data"]["state"]));
+    assert_eq!(poll["result"], json!(output));
+    Ok(())
+}
