@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test chaos bench lint fmt clean help
+.PHONY: demo test clients chaos bench lint fmt clean help
 
 demo: ## Start Longshore with nothing around it, submit jobs and watch them finish
 	@.ci/install build demo
@@ -29,6 +29,11 @@ bench: ## How fast it is here, each figure beside a baseline of the same run
 	@.ci/install build test
 	cargo build --release -p longshore-runtime
 	cargo bench -p longshore-tests --benches
+
+clients: ## Write the shapes of the clients in Python and TypeScript anew, from what the API says of itself
+	@.ci/install build test
+	cargo build --workspace --bins --tests
+	LONGSHORE_WRITE_CLIENTS=1 cargo test -p longshore-tests --test it -- clients_shapes
 
 lint: ## Format and lints alone
 	@.ci/install build

@@ -1,28 +1,34 @@
-//! Programs that others wrote, beside ours: a Python producer and a Python listener on RabbitMQ, and a public validator of OpenAPI documents. They are brought by
-//! `make test` into a Python environment of their own; a missing one fails these stories.
+//! Programs that others wrote, beside ours: a Python producer and a Python listener on RabbitMQ, and in [`documents`] public judges
+//! of our descriptions. They are brought by `make test` into environments of their own; a missing one fails these stories.
+
+mod clients;
+mod documents;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use longshore_sdk::JobId;
-use longshore_tests::longshore::Longshore;
+use longshore_tests::house;
 use longshore_tests::postgres::Postgres;
 use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::stream::Stream;
 use longshore_tests::until::poll;
-use longshore_tests::{house, scratch};
 use serde_json::{Value, json};
 
 /// Where `.ci/install` put them: beside what cargo built.
 fn python() -> Result<PathBuf> {
+    beside("python-tools/bin/python")
+}
+
+/// A tool that `.ci/install` brought.
+fn beside(path: &str) -> Result<PathBuf> {
     let us = std::env::current_exe()?;
-    let found = us.ancestors().map(|dir| dir.join("python-tools/bin/python")).find(|python| python.exists());
-    found.context("no Python environment: run `.ci/install test`, or `make test`, which does")
+    let found = us.ancestors().map(|dir| dir.join(path)).find(|tool| tool.exists());
+    found.with_context(|| format!("no {path}: run `.ci/install test`, or `make test`, which does"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,25 +77,4 @@ async fn a_python_program_hears_on_the_topic_what_a_stream_tells() -> Result<()>
     ensure!(told.len() == 5, "{told:?}");
     assert_eq!(transitions(heard), told);
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_document_of_a_running_server_is_valid() -> Result<()> {
-    let dir = scratch::dir("openapi")?;
-    let server = Longshore::dev(&dir.path().join("data"))?.start().await?;
-    let document = server.http()?.get("/openapi.json").await?.expect(200)?;
-    let valid = validate(&document.text, &dir).await?;
-    ensure!(valid.contains("OK"), "{valid}");
-    // And the validator is no rubber stamp.
-    let broken = document.text.replace("\"in\":\"path\"", "\"in\":\"road\"");
-    ensure!(broken != document.text && validate(&broken, &dir).await.is_err());
-    Ok(())
-}
-
-async fn validate(document: &str, dir: &tempfile::TempDir) -> Result<String> {
-    let path = dir.path().join("openapi.json");
-    std::fs::write(&path, document)?;
-    let mut command = Command::new(python()?);
-    command.args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(path);
-    run("validator", command, Duration::from_secs(60)).await
 }

@@ -108,7 +108,11 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
         refuse(error.inner(), pointer)
     })?;
     reader.end().map_err(|error| refuse(&error, None))?;
-    Ok(read)
+    // serde takes a list for an object whose fields stand in order.
+    match body.trim_ascii_start().starts_with(b"[") {
+        true => Err(Refusal::new(Fault::Invalid, "must be an object with named fields, and is a list")),
+        false => Ok(read),
+    }
 }
 
 /// What is no JSON has no readable form; what is JSON of another shape has a field at fault.
@@ -165,6 +169,13 @@ mod tests {
             assert!(refusal.problem().detail.contains(place), "{}", refusal.problem().detail);
         }
         assert_eq!(refused(r#"{"kind": "a", "payload": 1} x"#).fault(), Fault::Malformed);
+    }
+
+    #[test]
+    fn a_list_is_no_object_with_its_fields_in_order() {
+        let refusal = refused(r#" ["a", {}]"#);
+        assert_eq!(refusal.fault(), Fault::Invalid);
+        assert!(refusal.problem().detail.contains("must be an object"), "{}", refusal.problem().detail);
     }
 
     #[test]

@@ -1,0 +1,20 @@
+"""A caller in Python: uploads, submits, follows, waits, and is refused. Prints what it was told."""
+import json
+import sys
+
+from longshore import Client, Refused
+
+url, kind, payload = sys.argv[1:]
+jobs = Client(url)
+file = jobs.upload("people.csv", b"id,email\n1,ada@example.org\n2,bob@example.org\n")
+wanted = {"source": {"file": file["id"]}, **json.loads(payload)}
+job = jobs.submit(kind, wanted, idempotency_key="python-1")
+again = jobs.submit(kind, wanted, idempotency_key="python-1")
+told = [event["data"]["event"] for event in jobs.events(job["id"]) if event["data"]["event"] != "progressed"]
+try:
+    jobs.submit("no.such.kind", {})
+    refused = None
+except Refused as error:
+    refused = {"status": error.status, "pointer": error.problem["errors"][0]["pointer"]}
+end = jobs.wait(job["id"])
+print(json.dumps({"same": again["id"] == job["id"], "told": told, "refused": refused, "result": end["result"]}))
