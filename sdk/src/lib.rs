@@ -53,8 +53,8 @@
 //!
 //! Rooms: [`executor`] (the trait and its policy), [`context`] (what an executor may ask for), [`outcome`] (how it ends),
 //! [`attempt`] (who runs it), [`source`] (inputs by reference), [`trace`] (where a job has its place in a trace), [`testkit`] (an executor under test, with no broker),
-//! [`client`] (submit a job and await it), [`api`] (the JSON between client and server), [`wire`] (the message on
-//! RabbitMQ). An author of executors reads [`executor`], [`context`] and [`testkit`]; a caller reads [`client`].
+//! [`client`] (submit a job and await it), [`api`] (the JSON between client and server), [`webhook`] (whether a message
+//! is ours), [`wire`] (the message on RabbitMQ). An author of executors reads [`executor`], [`context`] and [`testkit`]; a caller reads [`client`].
 
 pub mod api;
 pub mod attempt;
@@ -65,6 +65,7 @@ pub mod outcome;
 pub mod source;
 pub mod testkit;
 pub mod trace;
+pub mod webhook;
 pub mod wire;
 
 pub use context::{Artifact, CancelReason, Cancellation, Context, Progress};

@@ -10,6 +10,7 @@ mod envelope;
 mod ledger;
 mod model;
 mod moves;
+mod webhook;
 
 use proptest::test_runner::Config;
 
