@@ -38,6 +38,8 @@ pub struct Agents {
     pub alone: bool,
     /// Rung by this process when something may be due.
     pub hints: Arc<Notify>,
+    /// How long webhooks' deliveries are kept.
+    pub keep_deliveries: Duration,
 }
 
 const ROLE: &str = "agents";
@@ -158,6 +160,7 @@ mod tests {
             audit: auditor::AuditPace { interval: Duration::from_secs(60), jobs: 100 },
             alone: false,
             hints: Arc::default(),
+            keep_deliveries: Duration::from_secs(3600),
         };
         (agents, broker)
     }

@@ -27,6 +27,7 @@ mod schemas;
 mod spec;
 mod submit;
 mod view;
+mod webhooks;
 
 use std::any::Any;
 use std::future::Future;
@@ -57,6 +58,7 @@ use crate::ledger::batch::{self, Submits};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::metrics;
 use crate::notify::feed::Feed;
+use crate::notify::webhook::WebhookSettings;
 use crate::stop::Stop;
 use crate::storage::Storage;
 use problem::{Answer, Fault, Refusal};
@@ -186,6 +188,7 @@ pub struct Api {
     settings: ApiSettings,
     auth: auth::Auth,
     limits: Limits,
+    webhooks: WebhookSettings,
     schemas: Schemas,
     last_look: fleet::LastLook,
     /// Room for long-polls.
@@ -214,6 +217,7 @@ impl Api {
         let (auth, limits) = (auth::Auth { settings: auth, keyring }, Limits::new(limits));
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
         let window = events::all::Kept::new();
+        let webhooks = WebhookSettings::default();
         Self {
             ledger,
             submits,
@@ -223,6 +227,7 @@ impl Api {
             settings,
             auth,
             limits,
+            webhooks,
             schemas,
             last_look,
             waiting_room,
@@ -230,6 +235,12 @@ impl Api {
             window,
             stop,
         }
+    }
+
+    /// The same, with these rules for webhooks' addresses and secrets.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: WebhookSettings) -> Self {
+        Self { webhooks, ..self }
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.
@@ -277,6 +288,14 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events::all::follow))
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
+        .route("/v1/webhooks", post(webhooks::create).get(webhooks::list))
+        .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::remove))
+        .route("/v1/webhooks/{id}/rotate", post(webhooks::rotate))
+        .route("/v1/webhooks/{id}/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/enable", post(webhooks::enable))
+        .route("/v1/webhooks/{id}/disable", post(webhooks::disable))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay))
         .route("/v1/kinds", get(kinds::list))
         .route("/v1/queues", get(fleet::queues))
         .route("/v1/workers", get(fleet::workers))

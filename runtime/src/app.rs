@@ -31,9 +31,11 @@ use crate::data_dir::DataDir;
 use crate::guard::Guard;
 use crate::ledger::postgres::Postgres;
 use crate::ledger::sqlite::Sqlite;
+use crate::ledger::webhooks::KIND as WEBHOOK;
 use crate::ledger::{Ledger, Whose};
 use crate::metrics::{self, Role};
 use crate::notify::feed::Feed;
+use crate::notify::webhook::Messenger;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
 use crate::worker::registry::Registry;
@@ -85,6 +87,22 @@ fn import_target(config: &Config) -> anyhow::Result<Target> {
     Ok(Target::Postgres { config: Box::new(parsed), schema: config.csv_import.schema.clone() })
 }
 
+/// What a process can run: what it was given, and the delivery of webhooks.
+fn known(config: &Config, executors: Executors, ledger: &Arc<dyn Ledger>) -> anyhow::Result<Registry> {
+    let messenger = Messenger::new(Arc::clone(ledger), config.webhooks.clone(), worker::luck())
+        .context("no client for webhooks can be made")?;
+    Ok(Registry::new(executors.into_iter().chain([erase(messenger)]))?)
+}
+
+/// What of it a worker runs: webhooks whatever its kinds, or never.
+fn chosen(config: &Config, known: &Registry) -> anyhow::Result<Registry> {
+    let all = known.kinds().map(str::to_owned).collect();
+    let mut kinds = if config.worker.kinds.is_empty() { all } else { config.worker.kinds.clone() };
+    kinds.retain(|kind| kind != WEBHOOK);
+    kinds.extend(config.webhooks.deliver.then(|| WEBHOOK.to_owned()));
+    Ok(known.only(&kinds)?)
+}
+
 /// API and worker in one process, on SQLite and the embedded broker, in `config.data_dir`. Returns once `stop` is asked and
 /// everything has drained.
 ///
@@ -92,12 +110,13 @@ fn import_target(config: &Config) -> anyhow::Result<Target> {
 /// When the data directory is in use, or the address is taken.
 pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
     let place = DataDir::lock(&config.data_dir)?;
-    let known = Registry::new(executors)?;
-    metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
-    let registry = Arc::new(known.only(&config.worker.kinds)?);
     let file = place.path().join("ledger.db");
+    let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::open(&file)?);
+    let known = known(config, executors, &ledger)?;
+    metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
+    let registry = Arc::new(chosen(config, &known)?);
     let base = Base {
-        ledger: Arc::new(Sqlite::open(&file)?),
+        ledger,
         heart_ledger: Arc::new(Sqlite::open(&file)?),
         broker: Embedded::new(embedded::Limits::default()),
         storage: Arc::new(Storage::open(storage_settings(config, Some(place.path())))?),
@@ -124,9 +143,10 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// # Errors
 /// When a URL cannot be used, the address is taken, or a kind has no executor here.
 pub async fn all(config: &Config, executors: Executors, guard: Guard, stop: Stop) -> anyhow::Result<()> {
-    let known = Registry::new(executors)?;
+    let ledger: Arc<dyn Ledger> = Arc::new(postgres(config, config.database.connections)?);
+    let known = known(config, executors, &ledger)?;
     metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
-    let base = Base { guard, ..Base::of_servers(config, known.only(&config.worker.kinds)?)? };
+    let base = Base { guard, ..Base::of_servers(config, ledger, chosen(config, &known)?)? };
     let listener = open(config).await?;
     base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
@@ -138,9 +158,10 @@ pub async fn all(config: &Config, executors: Executors, guard: Guard, stop: Stop
 /// # Errors
 /// When a URL cannot be used or the address is taken. A server that is down is no error: readiness shows it.
 pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::Result<()> {
-    let known = Registry::new(executors)?;
+    let ledger: Arc<dyn Ledger> = Arc::new(postgres(config, config.database.connections)?);
+    let known = known(config, executors, &ledger)?;
     metrics::begin(&[Role::Api], known.kinds(), &stop);
-    let base = Base::of_servers(config, known)?;
+    let base = Base::of_servers(config, ledger, known)?;
     let listener = open(config).await?;
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
@@ -155,9 +176,10 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
 /// When a URL cannot be used, or a kind has no executor here.
 pub async fn worker(config: &Config, executors: Executors, guard: Guard, stop: Stop) -> anyhow::Result<()> {
     // All kinds of this program, for it may lead the agents: their statistics are of every queue.
-    let known = Registry::new(executors)?;
+    let ledger: Arc<dyn Ledger> = Arc::new(postgres(config, config.database.connections)?);
+    let known = known(config, executors, &ledger)?;
     metrics::begin(&[Role::Worker], known.kinds(), &stop);
-    let base = Base { guard, ..Base::of_servers(config, known.only(&config.worker.kinds)?)? };
+    let base = Base { guard, ..Base::of_servers(config, ledger, chosen(config, &known)?)? };
     // Answered to the last: a draining worker is alive, and not ready.
     let probes = Stop::new();
     if let Some(address) = config.worker.listen {
@@ -183,10 +205,10 @@ pub async fn migrate(config: &Config) -> anyhow::Result<usize> {
 }
 
 impl Base {
-    fn of_servers(config: &Config, registry: Registry) -> anyhow::Result<Self> {
+    fn of_servers(config: &Config, ledger: Arc<dyn Ledger>, registry: Registry) -> anyhow::Result<Self> {
         let settings = rabbit(config)?;
         Ok(Self {
-            ledger: Arc::new(postgres(config, config.database.connections)?),
+            ledger,
             heart_ledger: Arc::new(postgres(config, 1)?),
             broker: RabbitMq::connect(settings),
             storage: Arc::new(Storage::open(storage_settings(config, None))?),
@@ -230,6 +252,7 @@ impl Base {
             audit: AuditPace { interval: config.agents.audit_interval, jobs: config.agents.audit_jobs },
             alone: self.alone,
             hints: Arc::clone(&self.hints),
+            keep_deliveries: config.webhooks.keep,
         };
         agents.start(stop);
     }
@@ -239,6 +262,7 @@ impl Base {
         let (ledger, broker) = (Arc::clone(&self.ledger), Arc::clone(&self.broker));
         let callers = (config.auth.clone(), config.limits.clone());
         let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone(), callers);
+        let api = api.with_webhooks(config.webhooks.clone());
         tracing::info!(address = %listener.local_addr()?, "serving");
         Ok(api::serve(listener, api::router(Arc::new(api)), &config.api, stop.token()).await?)
     }

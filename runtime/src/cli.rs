@@ -1,7 +1,7 @@
 //! The command line: what may be asked, and with which exit code it ends: 0 done, 2 wrong usage, 1 anything else.
 //! Answers go to stdout, everything else to stderr; `--json` makes answers JSON. It decides nothing about a job.
 //! Read [`serve`] for the servers, [`jobs`], [`list`] and [`submit`] for callers, [`fleet`] and
-//! [`settings`] for operators, [`demo`] for the tour.
+//! [`settings`] for operators, [`listen`] for receivers, [`demo`] for the tour.
 
 mod completions;
 mod demo;
@@ -13,6 +13,7 @@ mod guarded;
 mod jobs;
 mod keys;
 mod list;
+mod listen;
 mod screen;
 mod serve;
 mod server;
@@ -79,6 +80,8 @@ enum Command {
     Workers(fleet::Workers),
     /// API keys: create, list, rotate, revoke; works on the ledger itself, so the first one is made here
     Keys(keys::Keys),
+    /// Receive webhooks on this machine, verify them, and say what came
+    Listen(listen::Listen),
     /// Settings: show those in effect
     Config(settings::Config),
     /// Say what is wrong with this machine, broker and database, and what to change
@@ -169,6 +172,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Doctor(doctor) => doctor.run(executors),
         Command::Verify(verify) => verify.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Listen(listen) => server::block_on(listen.run()),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::Demo(demo) => server::block_on(demo.run()),

@@ -22,6 +22,7 @@ use longshore_executors::transcode::TranscodeSettings;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::{ApiSettings, AuthSettings, LimitSettings};
+use crate::notify::webhook::WebhookSettings;
 use crate::preflight::PreflightSettings;
 use crate::storage::StorageSettings;
 use crate::worker::WorkerSettings;
@@ -56,6 +57,8 @@ pub struct Config {
     pub auth: AuthSettings,
     /// What a tenant may take of it.
     pub limits: LimitSettings,
+    /// How webhooks are delivered.
+    pub webhooks: WebhookSettings,
     /// `image.resize`.
     pub resize: ResizeSettings,
     /// `media.transcode`.
@@ -187,6 +190,7 @@ impl Default for Config {
             api: ApiSettings::default(),
             auth: AuthSettings::default(),
             limits: LimitSettings::default(),
+            webhooks: WebhookSettings::default(),
             resize: ResizeSettings::default(),
             transcode: TranscodeSettings::default(),
             csv_import: CsvImportConfig {

@@ -10,6 +10,7 @@ pub mod history;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+pub mod webhooks;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::tenant::Tenant;
 pub use audit::{AuditPage, AuditPatience, Check, Violation};
 pub use facts::DatabaseFacts;
 pub use rows::*;
+pub use webhooks::Webhooks;
 
 /// Why the ledger did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,9 +49,9 @@ impl LedgerError {
 /// What a ledger answers.
 pub type Answer<T> = Result<T, LedgerError>;
 
-/// Every decision about a job. Implementations may commit and then lose the reply: each method says what a repeat does.
+/// Every decision about a job, and with [`Webhooks`] whom it is told. Implementations may commit and then lose the reply: each method says what a repeat does.
 #[async_trait]
-pub trait Ledger: Send + Sync + 'static {
+pub trait Ledger: Webhooks + Send + Sync + 'static {
     /// Brings the schema up to date. Safe to run at once from many processes.
     async fn migrate(&self) -> Answer<()>;
     /// How busy its connections are. Asks nobody.

@@ -5,3 +5,4 @@ pub mod feed;
 pub mod road;
 pub mod topic;
 pub mod window;
+pub mod webhook;

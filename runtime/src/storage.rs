@@ -26,6 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use uuid::Uuid;
 
 use crate::tenant::Tenant;
+pub(crate) use location::install_tls;
 use roots::Roots;
 
 /// Parts of one upload on their way to the store at once: bounds its memory to five times 5 MiB.

@@ -7,12 +7,16 @@ mod event;
 mod fleet;
 mod keys;
 pub mod problem;
+mod webhooks;
 
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
 pub use event::{Event, EventData, EventId, EventWord, GapReason, NoEventId, StreamGap};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
 pub use keys::{KeyList, KeyMade, KeyRequest, KeyView, RotateRequest};
 pub use problem::{FieldError, Problem};
+pub use webhooks::{
+    DeliveryList, DeliveryView, JobWebhook, TryView, WebhookList, WebhookRequest, WebhookRotation, WebhookView,
+};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -59,6 +63,9 @@ pub struct SubmitRequest {
     /// making another. 1 to 255 visible ASCII characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
+    /// Who is told of its end over HTTP, beside the subscriptions of `/v1/webhooks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<JobWebhook>,
 }
 
 impl SubmitRequest {
@@ -75,6 +82,7 @@ impl SubmitRequest {
             metadata: None,
             correlation_id: None,
             unique_key: None,
+            webhook: None,
         }
     }
 }
@@ -193,6 +201,9 @@ pub struct JobView {
     /// The key of which it is the one unfinished job of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
+    /// Who is told of its end, without the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<JobWebhook>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When its next attempt may start; only while pending.

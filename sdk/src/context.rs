@@ -36,6 +36,8 @@ pub struct AttemptInfo {
     pub kind: Arc<str>,
     /// This attempt, counted from 1. It never goes down and no two attempts of a job share it: a fencing token.
     pub attempt: u32,
+    /// How many attempts failed before this one and count against `max_attempts`.
+    pub charged: u32,
     /// How many failed attempts the job may have.
     pub max_attempts: u32,
     /// This attempt's wall clock.
@@ -111,6 +113,12 @@ impl Context {
     /// that remembers the highest number it saw refuses an attempt that lost its lease.
     pub fn attempt(&self) -> u32 {
         self.info.attempt
+    }
+
+    /// How many attempts failed before this one and count against [`Self::max_attempts`]: those lost with an innocent worker, handed
+    /// back on a drain, or made before a replay do not.
+    pub fn charged(&self) -> u32 {
+        self.info.charged
     }
 
     /// How many failed attempts the job may have.

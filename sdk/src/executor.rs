@@ -59,7 +59,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// How many attempts of this kind one worker runs at once; `None`: as many as it has slots.
     pub concurrency: Option<u32>,
-    /// How many of the worker's slots one attempt takes, e.g. 2 for a transcode that fills two cores. Default 1.
+    /// How many of the worker's slots one attempt takes, e.g. 2 for a transcode that fills two cores. 0 for one that only waits for
+    /// others: then `concurrency` alone limits them. Default 1.
     pub cost: u32,
     /// How long a cancelled attempt may take to clean up before it is dropped. Default 5 s.
     #[serde(with = "seconds")]

@@ -297,6 +297,7 @@ impl TestRun {
             job: self.job,
             kind: self.executor.kind().into(),
             attempt: self.attempt,
+            charged: self.attempt.saturating_sub(1),
             max_attempts: policy.max_attempts,
             timeout: self.timeout.unwrap_or(policy.timeout),
             cancel_grace: self.cancel_grace.unwrap_or(policy.cancel_grace),

@@ -10,6 +10,7 @@ mod every;
 mod fleet;
 mod jobs;
 mod keys;
+mod listen;
 mod screen;
 mod servers;
 mod usage;

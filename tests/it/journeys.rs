@@ -13,6 +13,7 @@ mod hostile;
 mod hostile_callers;
 mod roads;
 mod tenants;
+mod webhooks;
 
 /// Tells each story on both stages.
 macro_rules! on_both_stages {

@@ -20,7 +20,7 @@ use longshore_tests::until::poll;
 use serde_json::{Value, json};
 
 /// Where `.ci/install` put them: beside what cargo built.
-fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     beside("python-tools/bin/python")
 }
 

@@ -16,6 +16,7 @@ pub mod process;
 pub mod procfs;
 pub mod proxy;
 pub mod rabbitmq;
+pub mod receiver;
 pub mod scratch;
 pub mod small_disk;
 pub mod stage;

@@ -92,6 +92,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A process of the story's own, dressed as the others.
+    pub fn dressed(launch: Launch, dir: &TempDir) -> Result<Launch> {
+        dress(launch, dir)
+    }
+
     /// One more API process on the same servers.
     pub async fn another_api(&self, amqp_url: &str) -> Result<Longshore> {
         let database_url = self.database_url.as_deref().context("an embedded stage has one process")?;
@@ -229,6 +234,10 @@ fn dress(launch: Launch, dir: &TempDir) -> Result<Launch> {
         .env("LONGSHORE_DATA_DIR", &dir.path().join("data").to_string_lossy())
         .env("LONGSHORE_WORKER_LEASE", "3")
         .env("LONGSHORE_WORKER_DRAIN_GRACE", "5")
+        // Receivers on this machine, tried again within a story's patience.
+        .env("LONGSHORE_WEBHOOKS_ALLOW_HTTP", "true")
+        .env("LONGSHORE_WEBHOOKS_ALLOW_PRIVATE", "127.0.0.0/8")
+        .env("LONGSHORE_WEBHOOKS_SCHEDULE", "1,1,1,1,1,1,1,1,1")
         .env("LONGSHORE_WORKER_SLOTS", "4"))
 }
 

@@ -70,6 +70,7 @@ impl World {
             job: JobId::fresh(),
             kind: "media.transcode".into(),
             attempt: 1,
+            charged: 0,
             max_attempts: policy.max_attempts,
             timeout: policy.timeout,
             cancel_grace: policy.cancel_grace,

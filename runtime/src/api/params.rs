@@ -44,6 +44,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ArtifactInPath {
     }
 }
 
+/// The `{id}` of `/v1/webhooks/{id}`.
+pub(super) struct WebhookInPath(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookInPath {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::<String>::from_request_parts(parts, state).await.ok();
+        path.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(|| nothing("webhook", &parts.uri))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for FileInPath {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::problem::{Answer, Fault, Refusal};
+use crate::ledger::webhooks::is_internal;
 use crate::ledger::{self, Kind, Ledger};
 
 /// How long a read is believed.
@@ -57,7 +58,9 @@ impl Schemas {
             return Ok(kinds);
         }
         let started = Instant::now();
-        let rows = ledger.kinds().await?;
+        let mut rows = ledger.kinds().await?;
+        // Those that nobody may submit.
+        rows.retain(|row| !is_internal(&row.kind));
         let before = self.newer_than_any();
         let kinds: Arc<Kinds> = Arc::new(rows.into_iter().filter_map(|row| compile(row, before.as_deref())).collect());
         *self.read.write().expect("nothing panics while it holds this lock") = Some((started, kinds.clone()));

@@ -18,7 +18,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 pub(super) use self::asyncapi::asyncapi;
-use self::calls::{CALLS, Call, Parameter};
+use self::calls::{Call, Parameter, all};
 use super::auth::needs::{self, Need};
 use super::problem::Fault;
 
@@ -85,7 +85,7 @@ const KEPT: [u16; 3] = [401, 403, 429];
 
 /// The calls of the whole table.
 fn every() -> impl Iterator<Item = &'static Call> {
-    CALLS.iter().chain(keys::CALLS).chain(events::CALLS)
+    all().chain(keys::CALLS).chain(events::CALLS)
 }
 
 fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {

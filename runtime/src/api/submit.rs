@@ -29,11 +29,13 @@ use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid};
 use super::problem::{Answer, Fault, Refusal};
 use super::request::Asked;
 use super::schemas::Known;
+use super::webhooks::{hook, hook_errors};
 use super::{Api, ApiSettings, body, json, view};
 use crate::clock;
 use crate::ledger::{Job, NewJob, Priority, RunAt};
 use crate::metrics;
 use crate::metrics::labels::Submit;
+use crate::notify::webhook::WebhookSettings;
 use crate::tenant::Tenant;
 
 pub(super) async fn submit(
@@ -110,7 +112,7 @@ async fn prepare(
         tenant: desk.tenant.clone(),
         idempotency,
         trace: asked.trace.clone(),
-        ..new_job(request, &known, &api.settings)?
+        ..new_job(request, &known, &api.settings, &api.webhooks)?
     })
 }
 
@@ -147,10 +149,15 @@ fn location(job: &Job) -> Answer<HeaderValue> {
 }
 
 /// The job that a request asks for, or everything that is wrong with it.
-fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Answer<NewJob> {
+fn new_job(
+    request: SubmitRequest,
+    known: &Known,
+    settings: &ApiSettings,
+    webhooks: &WebhookSettings,
+) -> Answer<NewJob> {
     let payload = payload_errors(&request, known);
     let fault = if payload.is_empty() { Fault::Invalid } else { Fault::InvalidPayload };
-    let errors: Vec<FieldError> = payload.into_iter().chain(option_errors(&request, settings)).collect();
+    let errors: Vec<FieldError> = payload.into_iter().chain(option_errors(&request, settings, webhooks)).collect();
     if let Some(first) = errors.first() {
         let detail = format!("{} {}", first.pointer, first.message);
         return Err(Refusal::new(fault, detail).with_errors(errors));
@@ -173,6 +180,7 @@ fn new_job(request: SubmitRequest, known: &Known, settings: &ApiSettings) -> Ans
         correlation_id: request.correlation_id,
         trace: None,
         unique_key: request.unique_key,
+        webhook: request.webhook.map(hook),
         idempotency: None,
     })
 }
@@ -199,7 +207,7 @@ fn payload_errors(request: &SubmitRequest, known: &Known) -> Vec<FieldError> {
     }
 }
 
-fn option_errors(request: &SubmitRequest, settings: &ApiSettings) -> Vec<FieldError> {
+fn option_errors(request: &SubmitRequest, settings: &ApiSettings, webhooks: &WebhookSettings) -> Vec<FieldError> {
     let checks = [
         (request.run_at.is_some() && request.delay_seconds.is_some())
             .then(|| wrong("/delay_seconds", "and `run_at` exclude each other")),
@@ -213,7 +221,8 @@ fn option_errors(request: &SubmitRequest, settings: &ApiSettings) -> Vec<FieldEr
             .then(|| wrong("/unique_key", "must be 1 to 255 visible ASCII characters")),
         metadata_error(request, settings.max_metadata_bytes),
     ];
-    checks.into_iter().flatten().collect()
+    let of_hook = request.webhook.iter().flat_map(|asked| hook_errors(asked, webhooks));
+    checks.into_iter().flatten().chain(of_hook).collect()
 }
 
 fn seconds_error(pointer: &str, asked: Option<f64>, least: f64, most: Duration) -> Option<FieldError> {

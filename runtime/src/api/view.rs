@@ -3,11 +3,13 @@
 
 use jiff::Timestamp;
 use longshore_sdk::api::{
-    ArtifactView, AttemptOutcome, AttemptView, FileView, JobState, JobView, KindView, Urls, Waiting, WorkerView,
+    ArtifactView, AttemptOutcome, AttemptView, FileView, JobState, JobView, JobWebhook, KindView, Urls, Waiting,
+    WorkerView,
 };
 use serde_json::Map;
 
 use crate::job::state::State;
+use crate::ledger::webhooks::Hook;
 use crate::ledger::{Attempt, Ended, File, Job, Kind, WorkerRow};
 use crate::notify::topic::state;
 
@@ -40,6 +42,7 @@ pub(super) fn job(job: &Job, attempts: &[Attempt], now: Timestamp) -> JobView {
             .map_or_else(Map::new, |raw| serde_json::from_str(raw.get()).unwrap_or_default()),
         correlation_id: job.correlation_id.clone(),
         unique_key: job.unique_key.clone(),
+        webhook: job.webhook.as_ref().map(webhook),
         created_at: job.created_at,
         due_at: job.due_at.filter(|_| state == JobState::Pending),
         started_at: job.started_at,
@@ -47,6 +50,11 @@ pub(super) fn job(job: &Job, attempts: &[Attempt], now: Timestamp) -> JobView {
         urls: urls(job),
         version: u64::try_from(job.version).unwrap_or_default(),
     }
+}
+
+/// Without its secret.
+fn webhook(hook: &Hook) -> JobWebhook {
+    JobWebhook { url: hook.url.clone(), secret: None, events: Some(hook.events.clone()) }
 }
 
 /// The relative address of a job.

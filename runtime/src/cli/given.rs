@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use longshore_sdk::JobId;
 use longshore_sdk::api::{JobState, Priority};
+use longshore_sdk::webhook::Secret;
 use serde_json::Value;
 
 /// A job, by its id.
@@ -13,6 +14,11 @@ pub(super) fn job(text: &str) -> Result<JobId, String> {
     text.parse().map_err(|_| {
         "write a job's id, e.g. 01890a5d-ac96-774b-bcce-b302099a8057; `longshore list` shows them".to_owned()
     })
+}
+
+/// What webhooks are signed with.
+pub(super) fn secret(text: &str) -> Result<Secret, String> {
+    text.parse().map_err(|_| "write the secret as it was shown once: whsec_ and base64".to_owned())
 }
 
 /// A number of things, at least one.

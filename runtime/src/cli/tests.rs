@@ -49,6 +49,7 @@ fn the_contract_parses() {
         "longshore doctor --database-url postgres://db --amqp-url amqp://one --kinds a.b --json",
         "longshore migrate --json",
         "longshore demo --data-dir data --keep",
+        "longshore listen --port 0 --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw --json",
     ];
     for line in lines {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -71,6 +72,7 @@ fn wrong_usage_is_refused_naming_the_argument() {
         ("longshore sbumit a.b", "submit"),
         ("longshore completions tcsh", "zsh"),
         ("longshore config", "show"),
+        ("longshore listen --secret hush", "--secret"),
     ];
     for (line, named) in cases {
         let refused = parse(line).err().unwrap_or_else(|| panic!("{line} is wrong"));

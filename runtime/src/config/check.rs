@@ -12,6 +12,8 @@ use crate::preflight::CHECKS;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NO_RATE: &str = "must be 0 for no limit, or a number of calls above it";
+/// Waits between tries to deliver a webhook.
+const MAX_TRIES: usize = 100;
 const MAX_PREFIX_BYTES: usize = 64;
 
 /// The rules that `config` breaks, each as a sentence to follow the key's place.
@@ -47,6 +49,10 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (!config.limits.requests_per_second.is_finite() || config.limits.requests_per_second < 0.0, NO_RATE),
         (!config.limits.key_requests_per_second.is_finite() || config.limits.key_requests_per_second < 0.0, NO_RATE),
         (config.auth.key_cache > Duration::from_secs(60), "must be at most 60 seconds: a revoked key would live on"),
+        (config.webhooks.concurrency == 0, "must be at least 1"),
+        (config.webhooks.timeout.is_zero(), "must be above 0: no receiver answers in no time"),
+        (config.webhooks.schedule.len() > MAX_TRIES, "must have at most 100 waits"),
+        (config.webhooks.max_body_bytes < 8192, "must be at least 8192: a long error must fit"),
         (!(1..=16_384).contains(&config.resize.max_side), "must be from 1 to 16384"),
         (config.transcode.threads == 0, "must be at least 1"),
         (!(0..=19).contains(&config.transcode.nice), "must be from 0 to 19"),

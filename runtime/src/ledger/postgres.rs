@@ -15,6 +15,7 @@ mod road;
 mod round;
 mod submit;
 mod unique;
+mod webhooks;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -63,9 +64,11 @@ impl Postgres {
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
         config.application_name("longshore");
         // Generic plans: the hot statements take arrays whose lengths vary, and a custom plan each time costs more than
-        // the statement.
-        let options =
-            format!("-c plan_cache_mode=force_generic_plan -c statement_timeout={}", STATEMENT_TIMEOUT.as_millis());
+        // the statement. Nor is any of them worth compiling, which a plan that was forced to look costly would be.
+        let options = format!(
+            "-c plan_cache_mode=force_generic_plan -c jit=off -c statement_timeout={}",
+            STATEMENT_TIMEOUT.as_millis()
+        );
         config.options(&options);
         let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let timeouts =

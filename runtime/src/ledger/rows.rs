@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::webhooks::Hook;
 use crate::job::state::State;
 use crate::tenant::Tenant;
 
@@ -111,6 +112,8 @@ pub struct Job {
     pub worker: Option<Uuid>,
     /// Whether a cancel of the running attempt was asked for.
     pub cancel_requested: bool,
+    /// Who is told of it beside the subscriptions.
+    pub webhook: Option<Hook>,
 }
 
 impl Job {

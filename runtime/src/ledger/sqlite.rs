@@ -20,6 +20,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod unique;
+mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

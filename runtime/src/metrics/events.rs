@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::labels::{self, DEATH_CAUSES, OUTCOMES, RESULTS, RETRY_CAUSES, STATUS_CLASSES, Submit};
+use super::labels::{self, DEATH_CAUSES, OUTCOMES, RESULTS, RETRY_CAUSES, STATUS_CLASSES, Submit, WEBHOOK_OUTCOMES};
 use super::series::Metrics;
 use super::table::Name;
 use crate::job::state::State;
@@ -98,6 +98,14 @@ impl Metrics {
             State::Failed => count(Name::DeadLetters, DEATH_CAUSES.len(), labels::death_cause(ended)),
             State::Running | State::Completed | State::Canceled => {}
         }
+    }
+
+    /// A webhook was sent, or could not be; `outcome` is one of the closed set.
+    pub fn webhook_tried(&self, outcome: &str, took: Duration) {
+        if let Some(place) = WEBHOOK_OUTCOMES.iter().position(|word| *word == outcome) {
+            self.count(Name::WebhookTries, place);
+        }
+        self.sample(Name::WebhookDuration, 0, took.as_secs_f64());
     }
 
     /// A worker has a lease, and so many slots.

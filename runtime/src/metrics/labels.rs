@@ -36,13 +36,15 @@ pub const RETRY_CAUSES: [&str; 4] = ["error", "timeout", "panic", "lost"];
 pub const DEATH_CAUSES: [&str; 5] = ["error", "timeout", "panic", "fatal", "lost"];
 /// What became of a submit.
 pub const RESULTS: [&str; 3] = ["accepted", "refused", "unavailable"];
+/// What became of a try to deliver a webhook; `forbidden`: its address may not be reached.
+pub const WEBHOOK_OUTCOMES: [&str; 6] = ["delivered", "refused", "gone", "late", "unreachable", "forbidden"];
 /// How a ledger fails.
 pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 /// Answers, by the hundred.
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 29] = [
+pub const CALLS: [(&str, &str); 39] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -57,6 +59,16 @@ pub const CALLS: [(&str, &str); 29] = [
     ("GET", "/v1/jobs/{id}/artifacts/{name}"),
     ("POST", "/v1/files"),
     ("GET", "/v1/files/{id}"),
+    ("POST", "/v1/webhooks"),
+    ("GET", "/v1/webhooks"),
+    ("GET", "/v1/webhooks/{id}"),
+    ("DELETE", "/v1/webhooks/{id}"),
+    ("POST", "/v1/webhooks/{id}/rotate"),
+    ("POST", "/v1/webhooks/{id}/test"),
+    ("POST", "/v1/webhooks/{id}/enable"),
+    ("POST", "/v1/webhooks/{id}/disable"),
+    ("GET", "/v1/webhooks/{id}/deliveries"),
+    ("POST", "/v1/webhooks/deliveries/{id}/replay"),
     ("GET", "/v1/kinds"),
     ("GET", "/v1/queues"),
     ("GET", "/v1/workers"),

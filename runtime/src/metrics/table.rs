@@ -136,6 +136,10 @@ table! {
         "From a request's head to the head of its answer; a long-poll waits within.";
     JobsSubmitted "longshore_jobs_submitted_total" Counter, "jobs", AnyKindAnd("result", &labels::RESULTS), Api,
         "Submits over HTTP whose body could be read, by result.";
+    WebhookTries "longshore_webhook_tries_total" Counter, "tries", One("outcome", &labels::WEBHOOK_OUTCOMES), Worker,
+        "Tries to deliver a webhook, by what became of them.";
+    WebhookDuration "longshore_webhook_duration_seconds" Histogram(HTTP), "seconds", None, Worker,
+        "How long a try to deliver a webhook took, whatever became of it.";
     QueueReady "longshore_queue_ready" Gauge, "messages", LedgerKind, Agents,
         "Messages on the queue. 0 unless this process leads the agents, as for all queue statistics.";
     QueueConsumers "longshore_queue_consumers" Gauge, "consumers", LedgerKind, Agents,

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use longshore_sdk::Trace;
-use longshore_sdk::api::{self, EventData, EventWord, JobState};
+use longshore_sdk::api::{self, EventData, JobState};
 
 use crate::broker::Announcement;
 use crate::job::state::State;
@@ -14,7 +14,7 @@ pub fn announcement(event: &Event) -> Announcement {
     Announcement {
         id: event.id().to_string(),
         tenant: event.tenant.clone(),
-        topic: format!("job.{}.{}", event.kind, word(event).word()),
+        topic: format!("job.{}.{}", event.kind, event.word().word()),
         body: body(event),
     }
 }
@@ -26,7 +26,7 @@ pub fn body(event: &Event) -> Bytes {
 
 /// The event as strangers see it.
 pub fn cloud_event(event: &Event) -> api::Event {
-    let (word, trace) = (word(event), event.trace.as_ref());
+    let (word, trace) = (event.word(), event.trace.as_ref());
     api::Event {
         specversion: "1.0".into(),
         id: event.id().to_string(),
@@ -47,23 +47,11 @@ pub fn cloud_event(event: &Event) -> api::Event {
             error: event.error.clone(),
             progress: event.progress.as_ref().map(|report| report.progress.clone()),
             correlation_id: event.correlation_id.clone(),
+            result: None,
+            result_url: None,
         },
         traceparent: trace.map(Trace::traceparent).map(str::to_owned),
         tracestate: trace.and_then(Trace::tracestate).map(str::to_owned),
-    }
-}
-
-/// What happened, in one word.
-pub fn word(event: &Event) -> EventWord {
-    match event.state {
-        State::Pending if event.attempt == 0 => EventWord::Accepted,
-        State::Pending if event.error.is_some() => EventWord::AttemptFailed,
-        State::Pending => EventWord::Requeued,
-        State::Running if event.progress.is_some() => EventWord::Progressed,
-        State::Running => EventWord::Started,
-        State::Completed => EventWord::Completed,
-        State::Failed => EventWord::Failed,
-        State::Canceled => EventWord::Canceled,
     }
 }
 
@@ -81,6 +69,7 @@ pub fn state(state: State) -> JobState {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use longshore_sdk::api::EventWord;
     use longshore_sdk::{ErrorReport, JobId};
 
     use super::*;
@@ -132,7 +121,7 @@ mod tests {
             (event(State::Canceled, 0), EventWord::Canceled),
         ];
         for (event, expected) in told {
-            assert_eq!(word(&event), expected);
+            assert_eq!(event.word(), expected);
         }
         assert_eq!(announcement(&progressed).id, format!("{}.3.4", progressed.job));
     }

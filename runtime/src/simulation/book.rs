@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore_sdk::JobId;
+use longshore_sdk::webhook::Secret;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::bug::Bug;
 use super::careless;
 use super::process::Process;
+use crate::ledger::webhooks::{self, NewDelivery, Try, Webhook, Webhooks};
 use crate::ledger::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
     Filter, Job, Kind, Ledger, NewJob, NewKey, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round,
@@ -30,6 +32,31 @@ impl Book {
     fn has(&self, bug: Bug) -> bool {
         self.0.world.bug == Some(bug)
     }
+}
+
+macro_rules! webhooks_passed_on {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)+) => {
+        #[async_trait]
+        impl Webhooks for Book {
+            $(async fn $name(&self, $($arg: $ty),*) -> Answer<$out> {
+                self.pass(stringify!($name), self.0.world.ledger.$name($($arg),*)).await
+            })+
+        }
+    };
+}
+
+webhooks_passed_on! {
+    fn subscribe(webhook: &Webhook, most: usize) -> bool;
+    fn webhooks(tenant: &Tenant) -> Vec<Webhook>;
+    fn webhook(webhook: Uuid) -> Option<Webhook>;
+    fn unsubscribe(webhook: Uuid) -> bool;
+    fn rotate(webhook: Uuid, secret: &Secret, overlap: Duration) -> Option<Webhook>;
+    fn switch(webhook: Uuid, off: Option<&str>) -> Option<Webhook>;
+    fn send(delivery: &NewDelivery) -> ();
+    fn delivery(delivery: JobId) -> Option<webhooks::Delivery>;
+    fn deliveries(webhook: Uuid, before: Option<JobId>, limit: usize) -> Vec<webhooks::Delivery>;
+    fn note_try(delivery: JobId, tried: &Try) -> ();
+    fn remove_old_deliveries(age: Duration, limit: usize) -> usize;
 }
 
 macro_rules! passed_on {

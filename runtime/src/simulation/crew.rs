@@ -59,6 +59,7 @@ pub(super) async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
         audit: AuditPace { interval: Duration::from_secs(60), jobs: 100 },
         alone: false,
         hints: Arc::clone(&hints),
+        keep_deliveries: Duration::from_secs(30 * 24 * 3600),
     };
     process.gate.through(async { agents.start(&process.stop) }).await;
     hints

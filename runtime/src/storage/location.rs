@@ -59,6 +59,6 @@ pub(super) fn s3(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
 }
 
 /// An error means that the program chose a provider of its own; then that one is used.
-pub(super) fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -272,6 +272,7 @@ fn new_job(
         correlation_id: delivery.correlation_id.clone(),
         trace: delivery.trace.clone(),
         unique_key: None,
+        webhook: None,
         idempotency: None,
     }
 }
@@ -281,6 +282,7 @@ fn info(job: &Granted, entry: &Entry) -> AttemptInfo {
         job: job.fence.job,
         kind: job.kind.as_str().into(),
         attempt: job.fence.attempt,
+        charged: job.charged,
         max_attempts: job.max_attempts,
         timeout: job.timeout,
         cancel_grace: entry.policy.cancel_grace,

@@ -79,14 +79,17 @@ async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePerm
     Arc::clone(semaphore).acquire_many_owned(permits).await.expect("these semaphores are never closed")
 }
 
-/// The slots one attempt takes: its policy's cost, but never more than there are, or it could never run.
+/// The slots one attempt takes: its policy's cost, but never more than there are, or it could never run. None if it only waits.
 pub fn cost(total: u32, policy: &Policy) -> u32 {
-    policy.cost.clamp(1, total)
+    policy.cost.min(total)
 }
 
 /// How many attempts of a kind can run at once in `total` slots.
 pub fn attempts_at_once(total: u32, policy: &Policy) -> u32 {
-    let room = (total / cost(total, policy)).max(1);
+    let Some(room) = total.checked_div(cost(total, policy)) else {
+        return policy.concurrency.unwrap_or(total).max(1);
+    };
+    let room = room.max(1);
     policy.concurrency.map_or(room, |limit| limit.clamp(1, room))
 }
 
@@ -109,7 +112,6 @@ mod tests {
     #[test]
     fn an_attempt_that_costs_more_than_there_is_takes_everything() {
         assert_eq!(cost(4, &policy(9, None)), 4);
-        assert_eq!(cost(4, &policy(0, None)), 1);
         assert_eq!(attempts_at_once(4, &policy(9, None)), 1);
     }
 
@@ -119,6 +121,15 @@ mod tests {
         assert_eq!(attempts_at_once(8, &policy(2, Some(3))), 3);
         assert_eq!(attempts_at_once(8, &policy(2, Some(99))), 4);
         assert_eq!(attempts_at_once(8, &policy(1, Some(0))), 1);
+    }
+
+    #[test]
+    fn what_costs_nothing_is_limited_by_its_kind_alone() {
+        assert_eq!(cost(4, &policy(0, None)), 0);
+        assert_eq!([None, Some(0), Some(99)].map(|limit| attempts_at_once(4, &policy(0, limit))), [4, 1, 99]);
+        let slots = Slots::new(1, &Registry::default());
+        let (one, other) = (acquire(&slots.all, 1).now_or_never(), acquire(&slots.all, 0).now_or_never());
+        assert!(one.is_some() && other.is_some(), "a full worker still waits for others");
     }
 
     #[test]

@@ -192,6 +192,12 @@ pub struct EventData {
     /// The id that follows the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The completed job's output. Only webhooks bring it, and only where it fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+    /// Where the output is, in a webhook that it does not fit into: a path of the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_url: Option<String>,
 }
 
 #[cfg(test)]

@@ -193,6 +193,7 @@ fn job(id: JobId) -> NewJob {
         correlation_id: None,
         trace: None,
         unique_key: None,
+        webhook: None,
         idempotency: None,
     }
 }

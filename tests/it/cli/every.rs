@@ -41,6 +41,7 @@ const STORIES: [(&str, Form, Form); 30] = [
     ("keys list", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
     ("keys rotate", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
     ("keys revoke", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
+    ("listen", Told("listen", LISTEN), Told("listen", LISTEN_JSON)),
     ("config show", Told("fleet", SETTINGS), Told("fleet", SETTINGS)),
     ("doctor", Told("doctor", "without_servers_it_looks_at_the_machine_alone"), Told("doctor", DOCTOR)),
     ("verify", Told("verify", VERIFY), Told("verify", VERIFY)),
@@ -63,6 +64,8 @@ const REPLAY: &str = "dead_letters_are_replayed_by_id_and_by_kind";
 const PURGE: &str = "dead_letters_are_purged_by_id_and_by_kind";
 const QUEUES: &str = "queues_show_what_waits_and_who_is_there";
 const WORKERS: &str = "workers_show_their_slots_and_kinds";
+const LISTEN: &str = "what_came_and_whether_to_believe_it_is_told_in_words";
+const LISTEN_JSON: &str = "what_came_is_told_as_json_line_by_line";
 const SETTINGS: &str = "the_settings_in_effect_are_shown_with_their_givers_and_without_secrets";
 const KEYS: &str = "a_key_is_made_listed_rotated_and_revoked_in_words";
 const KEYS_IN_JSON: &str = "a_key_is_made_listed_rotated_and_revoked_in_json";

@@ -19,6 +19,7 @@ mod steps;
 mod submit;
 mod tenants;
 mod unique;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -192,6 +193,17 @@ stories! {
         a_running_job_whose_lease_ran_out_is_found_until_it_is_rescued
         an_announcement_owed_for_too_long_is_found
         pages_lead_through_all_jobs_once
+    }
+    webhooks {
+        every_move_that_is_told_makes_a_delivery_of_it
+        a_delivery_is_a_job_that_is_due_with_its_kinds_policy
+        who_did_not_ask_is_not_told
+        a_jobs_own_webhook_is_told_of_what_it_asked_for
+        a_record_that_changes_nothing_tells_nobody
+        a_subscription_is_kept_changed_and_removed
+        a_changed_secret_signs_beside_the_one_before_it
+        a_delivery_made_by_hand_is_there_once_with_its_tries
+        deliveries_that_ended_long_ago_are_removed_and_dead_letters_with_their_purge
     }
     registry {
         a_kind_registered_again_is_replaced

@@ -30,6 +30,7 @@ fn job() -> Result<NewJob> {
         trace: None,
         idempotency: None,
         unique_key: None,
+        webhook: None,
     })
 }
 

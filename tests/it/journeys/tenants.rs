@@ -52,6 +52,16 @@ const ROWS: &[(&str, &str, Row)] = &[
     ("GET", "/v1/kinds", Own(200)),
     ("GET", "/v1/queues", House),
     ("GET", "/v1/workers", House),
+    ("POST", "/v1/webhooks", Own(201)),
+    ("GET", "/v1/webhooks", Own(200)),
+    ("GET", "/v1/webhooks/{id}", NotFound),
+    ("DELETE", "/v1/webhooks/{id}", NotFound),
+    ("POST", "/v1/webhooks/{id}/rotate", NotFound),
+    ("POST", "/v1/webhooks/{id}/test", NotFound),
+    ("POST", "/v1/webhooks/{id}/enable", NotFound),
+    ("POST", "/v1/webhooks/{id}/disable", NotFound),
+    ("GET", "/v1/webhooks/{id}/deliveries", NotFound),
+    ("POST", "/v1/webhooks/deliveries/{id}/replay", NotFound),
     ("POST", "/v1/keys", Own(201)),
     ("GET", "/v1/keys", Own(200)),
     ("POST", "/v1/keys/{id}/rotate", NotFound),
@@ -72,6 +82,8 @@ struct North {
     job: String,
     file: String,
     key: String,
+    webhook: String,
+    delivery: String,
     http: Http,
 }
 
@@ -112,7 +124,11 @@ impl North {
         let request = json!({"kind": "trial.work", "payload": {"fatal": true}, "metadata": {"of": CANARY},
             "correlation_id": CANARY, "unique_key": CANARY});
         let job = id(&http.post("/v1/jobs", &request).await?.expect(202)?)?;
-        let north = North { stage, house, job, file, key, http };
+        let webhook = json!({"url": format!("http://127.0.0.1:9/{CANARY}")});
+        let webhook = id(&http.post("/v1/webhooks", &webhook).await?.expect(201)?)?;
+        let test = http.post(&format!("/v1/webhooks/{webhook}/test"), &json!({})).await?;
+        let delivery = id(&test.expect(202)?)?;
+        let north = North { stage, house, job, file, key, webhook, delivery, http };
         let failed = || async { north.looks().await.ok().filter(|job| job["state"] == "failed") };
         poll("the north's job to fail", PATIENCE, failed).await?;
         Ok(north)
@@ -147,6 +163,8 @@ impl North {
             _ if !theirs => nobody,
             Some("files") => &self.file,
             Some("keys") => &self.key,
+            Some("webhooks") if call.path.contains("/deliveries/") => &self.delivery,
+            Some("webhooks") => &self.webhook,
             _ => &self.job,
         };
         let path =
@@ -156,6 +174,7 @@ impl North {
             "/v1/jobs/batch" => json!({"jobs": [{"kind": "trial.work", "payload": {}}]}),
             "/v1/dead-letters/replay" | "/v1/dead-letters/purge" => json!({"ids": [self.job]}),
             "/v1/keys" => json!({"name": "theirs", "scopes": ["read"]}),
+            "/v1/webhooks" => json!({"url": "http://127.0.0.1:9/theirs"}),
             _ => json!({}),
         };
         let method: Method = call.method.parse()?;

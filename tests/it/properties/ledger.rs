@@ -100,6 +100,7 @@ impl<'a> Pair<'a> {
             correlation_id: None,
             trace: None,
             unique_key: None,
+            webhook: None,
             idempotency: None,
         };
         self.ledger.submit(std::slice::from_ref(&job)).await.unwrap();

@@ -137,6 +137,7 @@ impl Attempt {
             job,
             kind: "csv.import".into(),
             attempt,
+            charged: attempt.saturating_sub(1),
             max_attempts: 5,
             timeout: Duration::from_secs(60),
             cancel_grace: Duration::from_secs(5),

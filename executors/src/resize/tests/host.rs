@@ -123,6 +123,7 @@ fn info() -> AttemptInfo {
         job: JobId::fresh(),
         kind: "image.resize".into(),
         attempt: 1,
+        charged: 0,
         max_attempts: 1,
         timeout: Duration::from_secs(120),
         cancel_grace: Duration::from_secs(5),

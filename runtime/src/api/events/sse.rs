@@ -26,7 +26,7 @@ const RETRY: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 
 /// An event.
 pub(super) fn frame(event: &Event) -> Bytes {
-    frame_of(&event.id(), topic::word(event).word(), &topic::body(event)).into()
+    frame_of(&event.id(), event.word().word(), &topic::body(event)).into()
 }
 
 /// A frame with this id, about this word, with this JSON.

@@ -1,6 +1,9 @@
 //! Every call of the API as a table: what it takes, what it answers, how it refuses. Words and shapes only; how they become a
 //! document is [`super`]'s.
 
+mod operation;
+mod webhooks;
+
 use longshore_sdk::api::{
     BatchAnswer, BatchRequest, DeadLetterChoice, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
     Readiness, ReplayedMany, SubmitRequest, WorkerList,
@@ -44,10 +47,11 @@ pub(super) struct Told {
 /// Problems that any call may answer.
 pub(super) const ALWAYS: [u16; 2] = [500, 503];
 
-pub(super) const TAGS: [(&str, &str); 6] = [
+pub(super) const TAGS: [(&str, &str); 7] = [
     ("jobs", "Submit a job, ask where it stands, cancel it."),
     ("files", "Inputs to upload and outputs to download."),
     ("dead letters", "Jobs that failed for good, kept with their evidence: replay or purge them."),
+    ("webhooks", "Addresses that are told of jobs, signed, and what became of each telling."),
     ("fleet", "What can be asked for, what waits, and who works."),
     ("keys", "Who may call: made, rotated and revoked by administrators."),
     ("operation", "Probes, metrics and this description."),
@@ -119,7 +123,12 @@ const HELD: (&str, &str) =
     ("Unique-Key-Held", "`true` when the job is another request's, not finished yet, which holds the `unique_key`.");
 const APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was granted.");
 
-pub(super) const CALLS: &[Call] = &[
+/// Every call.
+pub(super) fn all() -> impl Iterator<Item = &'static Call> {
+    CALLS.iter().chain(webhooks::CALLS).chain(operation::CALLS)
+}
+
+const CALLS: &[Call] = &[
     Call {
         method: "POST",
         path: "/v1/jobs",
@@ -322,72 +331,6 @@ pub(super) const CALLS: &[Call] = &[
         parameters: &[],
         body: None,
         answers: &[told(200, "Every worker.", shape::<WorkerList>)],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/healthz",
-        id: "live",
-        tag: "operation",
-        summary: "Liveness: the process answers. It looks at no ledger and no broker.",
-        parameters: &[],
-        body: None,
-        answers: &[Told { status: 200, says: "It lives.", body: Some(("text/plain", text)), headers: &[] }],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/readyz",
-        id: "ready",
-        tag: "operation",
-        summary: "Readiness, and what is wrong if it is not.",
-        parameters: &[],
-        body: None,
-        answers: &[told(200, "Ready.", shape::<Readiness>), told(503, "Not ready.", shape::<Readiness>)],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/metrics",
-        id: "metrics",
-        tag: "operation",
-        summary: "Metrics in Prometheus' text format.",
-        parameters: &[],
-        body: None,
-        answers: &[Told { status: 200, says: "Every series.", body: Some(("text/plain", text)), headers: &[] }],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/openapi.json",
-        id: "openapi",
-        tag: "operation",
-        summary: "This description.",
-        parameters: &[],
-        body: None,
-        answers: &[told(200, "An OpenAPI 3.1 document.", object)],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/asyncapi.json",
-        id: "asyncapi",
-        tag: "operation",
-        summary: "What is announced on RabbitMQ, described.",
-        parameters: &[],
-        body: None,
-        answers: &[told(200, "An AsyncAPI 3.0 document.", object)],
-        refusals: &[],
-    },
-    Call {
-        method: "GET",
-        path: "/docs",
-        id: "docs",
-        tag: "operation",
-        summary: "This description, for people.",
-        parameters: &[],
-        body: None,
-        answers: &[Told { status: 200, says: "A page.", body: Some(("text/html", text)), headers: &[] }],
         refusals: &[],
     },
 ];

@@ -14,7 +14,7 @@ fn request(fields: Value) -> SubmitRequest {
 
 fn read(fields: Value) -> Answer<NewJob> {
     let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
-    new_job(request(fields), &known(schema), &ApiSettings::default())
+    new_job(request(fields), &known(schema), &ApiSettings::default(), &WebhookSettings::default())
 }
 
 fn pointers(fields: Value) -> Vec<String> {
@@ -79,7 +79,8 @@ fn a_payload_that_cannot_be_stored_or_read_is_refused() {
     assert_eq!(pointers(json!({ "payload": { "a": ["\0"] } })), ["/payload"]);
     let deep = format!(r#"{{"kind": "demo", "payload": {}1{}}}"#, "[".repeat(200), "]".repeat(200));
     let request = serde_json::from_str(&deep).unwrap();
-    let refusal = new_job(request, &known(json!({})), &ApiSettings::default()).unwrap_err();
+    let refusal =
+        new_job(request, &known(json!({})), &ApiSettings::default(), &WebhookSettings::default()).unwrap_err();
     assert_eq!(refusal.problem().errors[0].pointer, "/payload");
 }
 

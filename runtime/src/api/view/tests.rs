@@ -52,6 +52,7 @@ pub(in crate::api) fn full(state: State) -> Job {
         finished_at: None,
         worker: Some(Uuid::from_u128(9)),
         cancel_requested: true,
+        webhook: None,
     }
 }
 

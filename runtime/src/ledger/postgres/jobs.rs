@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, JOB, int, text};
+use super::webhooks::tell;
 use crate::job::state::State;
 use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying, Report};
 use crate::tenant::Tenant;
@@ -16,12 +17,13 @@ const WHOSE: &str = "tenant = $5 and tenant <> 'default'";
 
 /// Makes a dead letter ready again.
 pub(super) fn raise() -> String {
+    let told = tell("'requeued'");
     format!(
-        "update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
+        "with moved as (update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
             due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true, \
             replays = (coalesce(replays::jsonb, '[]') || jsonb_build_object('version', version + 1, \
                 'at_us', (extract(epoch from now()) * 1000000)::bigint))::json \
-         where id = $1 and state = 3 returning {JOB}"
+         where id = $1 and state = 3 returning *){told}select {JOB} from moved"
     )
 }
 
@@ -82,13 +84,14 @@ impl Postgres {
 
     pub(super) async fn cancel_job(&self, job: JobId) -> Answer<Canceling> {
         // One statement, so that the state it decides by is the state it changes.
+        let told = tell("case when m.state = 4 then 'canceled' end");
         let sql = format!(
-            "update jobs set version = version + (state = 0)::int, changed_at = case when state = 0 then now() else changed_at end, \
+            "with moved as (update jobs set version = version + (state = 0)::int, changed_at = case when state = 0 then now() else changed_at end, \
                 state = case when state = 0 then 4 else state end, \
                 cancel_requested = state = 1, unannounced = unannounced or state = 0, \
                 due_at = null, queued_at = null, checkpoint = case when state = 1 then checkpoint end, \
                 finished_at = case when state = 0 then now() end \
-             where id = $1 and (state = 0 or state = 1 and not cancel_requested) returning {JOB}"
+             where id = $1 and (state = 0 or state = 1 and not cancel_requested) returning *){told}select {JOB} from moved"
         );
         if let Some(row) = self.one(&sql, &[&job.0]).await? {
             let job = read::job(&row);
@@ -145,7 +148,9 @@ impl Postgres {
         let sql = "with gone as (delete from jobs where id in (select id from jobs where id = any($1) and state = 3 \
                 and not unannounced order by id for update) returning id), \
              history as (delete from attempts a using gone where a.job = gone.id), \
-             keys as (delete from idempotency i using gone where i.job = gone.id) \
+             keys as (delete from idempotency i using gone where i.job = gone.id), \
+             tries as (delete from webhook_tries t using gone where t.delivery = gone.id), \
+             deliveries as (delete from webhook_deliveries d using gone where d.id = gone.id) \
              select count(*) from gone";
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
         let row = self.one(sql, &[&ids]).await?.expect("an aggregate answers one row");

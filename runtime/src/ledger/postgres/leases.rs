@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, int, long_ms};
+use super::webhooks::{ended, tell};
 use crate::ledger::{Answer, Beat, BeatAnswer, Fence, Rescued, Whose, WorkerCard, WorkerRow, evidence};
 
 impl Postgres {
@@ -43,20 +44,24 @@ impl Postgres {
     }
 
     pub(super) async fn reopen(&self, fences: &[Fence]) -> Answer<()> {
-        let sql = "with v as (select * from unnest($1::uuid[], $2::int[], $3::uuid[]) as v(id, attempt, worker)), \
+        let told = tell(&ended("false"));
+        let sql = format!(
+            "with v as (select * from unnest($1::uuid[], $2::int[], $3::uuid[]) as v(id, attempt, worker)), \
              moved as (update jobs j set state = case when j.cancel_requested then 4 else 0 end, version = j.version + 1, \
                 changed_at = now(), unannounced = true, \
                 due_at = case when j.cancel_requested then null else now() end, queued_at = null, \
                 finished_at = case when j.cancel_requested then now() end, cancel_requested = false, worker = null \
                 from v where j.id = v.id and j.attempt = v.attempt and j.worker = v.worker and j.state = 1 \
-                returning j.id, j.attempt, j.state, j.version, j.started_version, v.worker, j.started_at) \
-             insert into attempts (job, attempt, worker, ended, started_at, started_version, version, state) \
-             select id, attempt, worker, 'handed_back', started_at, started_version, version, state from moved \
-             on conflict do nothing";
+                returning j.id, j.tenant, j.kind, j.attempt, j.state, j.version, j.started_version, v.worker, j.started_at, j.correlation_id, \
+                    j.trace, j.webhook), \
+             history as (insert into attempts (job, attempt, worker, ended, started_at, started_version, version, state) \
+                select id, attempt, worker, 'handed_back', started_at, started_version, version, state from moved \
+                on conflict do nothing) {told} select id from moved"
+        );
         let jobs: Vec<Uuid> = fences.iter().map(|fence| fence.job.0).collect();
         let attempts: Vec<i32> = fences.iter().map(|fence| int(fence.attempt)).collect();
         let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker).collect();
-        self.query(sql, &[&jobs, &attempts, &workers]).await.map(drop)
+        self.query(&sql, &[&jobs, &attempts, &workers]).await.map(drop)
     }
 
     pub(super) async fn cut_lease(&self, worker: Uuid, ending: &str) -> Answer<()> {
@@ -122,6 +127,7 @@ async fn lose(
     whose: &str,
     params: super::Params<'_>,
 ) -> Answer<Vec<Rescued>> {
+    let told = tell(&ended("true"));
     let sql = format!(
         "with lost as (select j.id, j.version, j.worker, {SHOWN} as shown from jobs j where j.state = 1 and {whose}), \
          moved as (update jobs j set \
@@ -133,11 +139,11 @@ async fn lose(
             finished_at = case when j.cancel_requested or j.crashed_alone + j.alone::int >= $1 then now() end, \
             queued_at = null, progress = null, cancel_requested = false, unannounced = true, worker = null \
             from lost old where old.id = j.id and j.state = 1 and j.version = old.version \
-            returning old.shown, j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.correlation_id), \
+            returning old.shown, j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.tenant, j.correlation_id, j.trace, j.webhook), \
          history as (insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
             select id, attempt, worker, 'lost', json_build_object('code', case when state = 3 then 'poison' else 'worker_lost' end, \
                     'message', case when state = 3 then $2::text else $3::text end || shown), \
-                started_at, started_version, version, state from moved on conflict do nothing) \
+                started_at, started_version, version, state from moved on conflict do nothing){told} \
          select id, kind, attempt, state, worker, correlation_id from moved"
     );
     let (poison, lost) = (format!("{}{known}", evidence::POISON), format!("{}{known}", evidence::LOST));

@@ -5,7 +5,7 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
@@ -15,6 +15,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/postgres/0007_tenants.sql"),
     include_str!("../../../migrations/postgres/0008_keys.sql"),
     include_str!("../../../migrations/postgres/0009_ending.sql"),
+    include_str!("../../../migrations/postgres/0010_webhooks.sql"),
 ];
 
 /// The version of the schema that this program works with.

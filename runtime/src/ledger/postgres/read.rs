@@ -18,7 +18,7 @@ use crate::tenant::Tenant;
 /// The columns that [`job`] reads.
 pub(super) const JOB: &str = "id, tenant, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, \
      payload, result, error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, \
-     finished_at, worker, cancel_requested";
+     finished_at, worker, cancel_requested, webhook";
 
 pub(super) fn job(row: &Row) -> Job {
     Job {
@@ -49,6 +49,7 @@ pub(super) fn job(row: &Row) -> Job {
         finished_at: row.get("finished_at"),
         worker: row.get("worker"),
         cancel_requested: row.get("cancel_requested"),
+        webhook: json(row, "webhook"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! them are the protocol; the walks in ARCHITECTURE.md name each.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use futures_util::future::try_join4;
 use longshore_sdk::JobId;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, int, number, text};
+use super::webhooks::{ended, tell};
 use crate::job::state::State;
 use crate::job::verdict::ALONE_AFTER;
 use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Round, Settle};
@@ -25,9 +27,11 @@ where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) an
 returning j.id, j.tenant, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, j.trace, \
     j.created_at, j.ready_at, j.started_at, j.version";
 
-// One statement: the fenced update, then the history from what it returned. A retry or hand-back of a job whose cancel was
-// accepted becomes the cancel (0 = pending, 4 = canceled).
-const RECORD: &str = "\
+// One statement: the fenced update, then from what it returned the history and whom it is to be told. A retry or hand-back of a
+// job whose cancel was accepted becomes the cancel (0 = pending, 4 = canceled).
+static RECORD: LazyLock<String> =
+    LazyLock::new(|| format!("{MOVE}{}select * from moved", tell(&ended("m.error is not null"))));
+const MOVE: &str = "\
 with v as (select * from unnest($2::uuid[], $3::int[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], \
         $9::bigint[], $10::int[]) as v(id, attempt, state, ended, result, artifacts, error, wait_ms, charge)), \
 moved as ( \
@@ -43,11 +47,10 @@ moved as ( \
         worker = case when v.state <> 0 or j.cancel_requested then j.worker end \
     from v where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1 \
     returning j.id, j.tenant, j.kind, j.version, j.state, j.attempt, v.error::json as error, j.correlation_id, j.trace, j.changed_at, \
-        j.started_at, j.started_version, v.ended), \
+        j.started_at, j.started_version, v.ended, j.webhook), \
 history as ( \
     insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
-    select id, attempt, $1, ended, error, started_at, started_version, version, state from moved on conflict do nothing) \
-select * from moved";
+    select id, attempt, $1, ended, error, started_at, started_version, version, state from moved on conflict do nothing)";
 
 /// The sorted ids must also be locked in that order, or two workers that hold the same deliveries deadlock (seen on a small
 /// table, where one connection's plan scanned the table and another's looked up the ids). So each id is looked up.
@@ -68,7 +71,7 @@ fn begin(worker: Uuid, claims: &[Claim]) -> String {
 impl Postgres {
     pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
         let client = self.client().await?;
-        let (claim, record) = (client.prepare_cached(CLAIM).await?, client.prepare_cached(RECORD).await?);
+        let (claim, record) = (client.prepare_cached(CLAIM).await?, client.prepare_cached(&RECORD).await?);
         let (asks, writes) = (Asks::of(claims), Writes::of(records));
         let alone_after = int(ALONE_AFTER);
         let claim_params = asks.params(&worker, &alone_after);

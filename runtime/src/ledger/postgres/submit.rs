@@ -12,19 +12,19 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::read::{self, JOB, int, long_ms};
+use super::read::{self, JOB, int, long_ms, text};
 use super::unique::{self, Held};
 use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
 use crate::tenant::Tenant;
 
 // A job that is due already goes on the road at once (queued_at), a later one waits for the relay (due_at).
-const INSERT: &str = "insert into jobs (id, tenant, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, due_at, queued_at) \
-     select id, tenant, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, trace, unique_key, \
+const INSERT: &str = "insert into jobs (id, tenant, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, webhook, due_at, queued_at) \
+     select id, tenant, kind, payload::json, priority, max_attempts, timeout_ms, metadata::json, correlation_id, trace, unique_key, webhook::json, \
         case when due > now() then due end, case when due > now() then null else now() end \
      from (select *, coalesce(run_at, now() + delay_ms * interval '1 ms') as due from unnest($1::uuid[], $2::text[], $3::text[], \
         $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[], \
-        $13::text[]) \
-        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms, tenant)) as t \
+        $13::text[], $14::text[]) \
+        as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms, tenant, webhook)) as t \
      on conflict (id) do nothing returning ";
 
 /// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
@@ -151,6 +151,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
     let uniques: Vec<Option<&str>> = jobs.iter().map(|job| job.unique_key.as_deref()).collect();
     let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
     let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
+    let hooks: Vec<Option<String>> = jobs.iter().map(|job| job.webhook.as_ref().map(text)).collect();
     let statement = client.prepare_cached(&format!("{INSERT}{JOB}")).await?;
     let rows = client
         .query(
@@ -169,6 +170,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
                 &run_ats,
                 &delays,
                 &tenants,
+                &hooks,
             ],
         )
         .await?;

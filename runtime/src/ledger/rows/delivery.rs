@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use longshore_sdk::api::EventId;
+use longshore_sdk::api::{EventId, EventWord};
 use longshore_sdk::{Artifact, ErrorReport, JobId, Progress, Trace};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -214,6 +214,20 @@ impl Event {
             correlation_id: correlation_id.map(str::to_owned),
             trace: None,
             at,
+        }
+    }
+
+    /// What happened, in one word.
+    pub fn word(&self) -> EventWord {
+        match self.state {
+            State::Pending if self.attempt == 0 => EventWord::Accepted,
+            State::Pending if self.error.is_some() => EventWord::AttemptFailed,
+            State::Pending => EventWord::Requeued,
+            State::Running if self.progress.is_some() => EventWord::Progressed,
+            State::Running => EventWord::Started,
+            State::Completed => EventWord::Completed,
+            State::Failed => EventWord::Failed,
+            State::Canceled => EventWord::Canceled,
         }
     }
 

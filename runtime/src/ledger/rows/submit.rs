@@ -9,6 +9,7 @@ use longshore_sdk::{JobId, Trace};
 use serde_json::value::RawValue;
 
 use super::{Job, Priority};
+use crate::ledger::webhooks::Hook;
 use crate::tenant::Tenant;
 
 /// A job to accept.
@@ -38,6 +39,8 @@ pub struct NewJob {
     pub trace: Option<Trace>,
     /// At most one unfinished job of its kind has this key.
     pub unique_key: Option<String>,
+    /// Who is told of it beside the subscriptions.
+    pub webhook: Option<Hook>,
     /// What makes a repeated submit find the first one's job.
     pub idempotency: Option<Idempotency>,
 }
@@ -59,6 +62,7 @@ impl NewJob {
             correlation_id: None,
             trace: None,
             unique_key: None,
+            webhook: None,
             idempotency: None,
         }
     }

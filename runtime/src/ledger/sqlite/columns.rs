@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::job::state::State;
+use crate::ledger::webhooks::Hook;
 use crate::ledger::{Answer, Ended, Fence, Job, LedgerError, Priority, Ready};
 use crate::tenant::Tenant;
 
@@ -210,10 +211,12 @@ pub(super) struct Head {
     pub(super) trace: Option<Trace>,
     /// How far it last said that it was.
     pub(super) shown: Option<f64>,
+    /// Its own webhook.
+    pub(super) webhook: Option<Hook>,
 }
 
 const HEAD: &str = "seq, id, tenant, kind, state, version, attempt, charged, crashes, crashed_alone, alone, worker, \
-     cancel_requested, due_at, started_at, started_version, error, correlation_id, trace, json_extract(progress, '$.fraction')";
+     cancel_requested, due_at, started_at, started_version, error, correlation_id, trace, json_extract(progress, '$.fraction'), webhook";
 
 fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     let mut row = Columns::of(row);
@@ -238,6 +241,7 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
         correlation_id: row.take()?,
         trace: row.trace()?,
         shown: row.take()?,
+        webhook: row.json()?,
     })
 }
 
@@ -259,7 +263,7 @@ impl Head {
 
 const JOB: &str = "id, tenant, kind, state, priority, version, attempt, charged, max_attempts, crashes, timeout_ms, payload, result, \
      error, progress, artifacts, metadata, correlation_id, trace, unique_key, created_at, due_at, queued_at, started_at, finished_at, worker, \
-     cancel_requested";
+     cancel_requested, webhook";
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let mut row = Columns::of(row);
@@ -291,6 +295,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         finished_at: row.maybe_at()?,
         worker: row.id()?,
         cancel_requested: row.take()?,
+        webhook: row.json()?,
     })
 }
 

@@ -5,10 +5,11 @@ use longshore_sdk::JobId;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::columns::{self, Columns, Id};
+use super::columns::{self, Columns, Head, Id, moment};
 use super::unique;
+use super::webhooks::tell;
 use crate::job::state::State;
-use crate::ledger::{Answer, Attempt, Canceling, Filter, Job, LedgerError, Replaying};
+use crate::ledger::{Answer, Attempt, Canceling, Event, Filter, Job, LedgerError, Replaying};
 use crate::tenant::Tenant;
 
 pub(super) fn present(db: &Connection, job: JobId) -> Answer<Job> {
@@ -69,6 +70,7 @@ pub(super) fn cancel(db: &Connection, now: i64, job: JobId) -> Answer<Canceling>
                  queued_at = null, checkpoint = null, unannounced = 1 where seq = ?1",
             )?
             .execute((head.seq, now))?;
+            tell(db, now, &moved(&head, State::Canceled, now)?, head.webhook.as_ref())?;
             present(db, job).map(Canceling::Canceled)
         }
         State::Running => {
@@ -97,6 +99,7 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
          where seq = ?1",
     )?
     .execute((head.seq, now))?;
+    tell(db, now, &moved(&head, State::Pending, now)?, head.webhook.as_ref())?;
     present(db, job).map(Replaying::Ready)
 }
 
@@ -106,6 +109,13 @@ pub(super) fn pending_of(db: &Connection, of: &Tenant, most: u64) -> Answer<u64>
     let sql = format!("select count(*) from (select 1 from jobs where state = 0 and tenant = ?1 {of_others} limit ?2)");
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     Ok(db.prepare_cached(&sql)?.query_row((of, most), |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// A move that ends no attempt.
+fn moved(head: &Head, to: State, now: i64) -> Answer<Event> {
+    let accepted = Event::accepted(head.job, &head.tenant, &head.kind, head.correlation_id.as_deref(), moment(now)?);
+    let (version, attempt, trace) = (head.version + 1, head.attempt, head.trace.clone());
+    Ok(Event { version, state: to, attempt, trace, ..accepted })
 }
 
 pub(super) fn owned(db: &Connection, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
@@ -133,7 +143,13 @@ pub(super) fn purge(db: &Connection, jobs: &[JobId]) -> Answer<usize> {
         for sql in ["delete from payloads where seq = ?1", "delete from attempts where seq = ?1"] {
             db.prepare_cached(sql)?.execute([seq])?;
         }
-        db.prepare_cached("delete from idempotency where job = ?1")?.execute([Id(job.0)])?;
+        for sql in [
+            "delete from idempotency where job = ?1",
+            "delete from webhook_tries where delivery = ?1",
+            "delete from webhook_deliveries where id = ?1",
+        ] {
+            db.prepare_cached(sql)?.execute([Id(job.0)])?;
+        }
         purged += 1;
     }
     Ok(purged)

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::columns::{Head, Id, Json, later, moment};
+use super::webhooks::tell;
 use crate::job::state::State;
 use crate::job::verdict::is_poison;
 use crate::ledger::history::ending;
@@ -138,7 +139,7 @@ pub(super) fn leave(
         ":unannounced": leaving.unannounced,
     })?;
     write_line(db, &head, leaving.to, ended, error, now)?;
-    Ok(ending(Event {
+    let event = ending(Event {
         job: head.job,
         tenant: head.tenant,
         kind: head.kind,
@@ -151,7 +152,9 @@ pub(super) fn leave(
         correlation_id: head.correlation_id,
         trace: head.trace,
         at: moment(now)?,
-    }))
+    });
+    tell(db, now, &event, head.webhook.as_ref())?;
+    Ok(event)
 }
 
 fn write_line(
@@ -211,6 +214,7 @@ mod tests {
             correlation_id: None,
             trace: None,
             shown: None,
+            webhook: None,
         }
     }
 

@@ -5,7 +5,7 @@ use longshore_sdk::{JobId, Trace};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use serde_json::value::RawValue;
 
-use super::columns::{self, Id, later, micros, millis};
+use super::columns::{self, Id, Json, later, micros, millis};
 use super::jobs::present;
 use super::unique;
 use crate::ledger::{Answer, Idempotency, NewJob, RunAt, Submitted};
@@ -70,9 +70,9 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
     let due_at = due(new.run_at, now);
     let inserted = db
         .prepare_cached(
-            "insert into jobs (id, tenant, kind, priority, max_attempts, timeout_ms, correlation_id, trace, unique_key, created_at, \
-             changed_at, due_at, queued_at) values (:id, :tenant, :kind, :priority, :max_attempts, :timeout_ms, :correlation_id, :trace, \
-             :unique_key, :now, :now, :due_at, :queued_at) on conflict (id) do nothing",
+            "insert into jobs (id, tenant, kind, priority, max_attempts, timeout_ms, correlation_id, trace, unique_key, webhook, \
+             created_at, changed_at, due_at, queued_at) values (:id, :tenant, :kind, :priority, :max_attempts, :timeout_ms, \
+             :correlation_id, :trace, :unique_key, :webhook, :now, :now, :due_at, :queued_at) on conflict (id) do nothing",
         )?
         .execute(named_params! {
             ":id": Id(new.id.0),
@@ -84,6 +84,7 @@ fn insert(db: &Connection, now: i64, new: &NewJob) -> Answer<bool> {
             ":correlation_id": new.correlation_id,
             ":trace": new.trace.as_ref().map(Trace::to_string),
             ":unique_key": new.unique_key,
+            ":webhook": new.webhook.as_ref().map(Json),
             ":now": now,
             ":due_at": due_at,
             ":queued_at": due_at.is_none().then_some(now),

@@ -44,6 +44,7 @@ pub(super) fn new_job() -> NewJob {
         correlation_id: Some("c-1".into()),
         trace: Some(trace()),
         unique_key: None,
+        webhook: None,
         idempotency: None,
     }
 }

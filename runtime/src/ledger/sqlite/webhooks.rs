@@ -1,0 +1,234 @@
+//! Subscriptions, deliveries and tries. [`tell`] makes the deliveries of a move in the transaction of the move: whoever moves a job
+//! calls it. What is told and when is [`crate::ledger::webhooks`]'s.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use longshore_sdk::api::EventWord;
+use longshore_sdk::webhook::Secret;
+use longshore_sdk::{JobId, Policy, Trace};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Sqlite;
+use super::columns::{self, At, Columns, Id, Json, later, micros, millis, moment};
+use super::jobs::count;
+use crate::ledger::webhooks::{
+    ATTEMPTS, Delivery, HeldSecret, Hook, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, rotated, told,
+};
+use crate::ledger::{Answer, Event};
+use crate::tenant::Tenant;
+
+const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, created_at";
+const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.event, d.created_at, j.state, j.due_at \
+     from webhook_deliveries d left join jobs j on j.id = d.id";
+
+/// Whom a move is told: the job's own webhook, and who subscribed.
+pub(super) fn tell(db: &Connection, now: i64, event: &Event, own: Option<&Hook>) -> Answer<()> {
+    let Some(word) = told(event) else { return Ok(()) };
+    let subscribed = webhooks(db, "where disabled is null", [])?;
+    let subscribed = subscribed
+        .iter()
+        .filter(|webhook| webhook.is_told(&event.tenant, &event.kind, word))
+        .map(|webhook| Some(webhook.id));
+    let own = own.filter(|hook| hook.events.contains(&word)).map(|_| None);
+    for webhook in subscribed.chain(own) {
+        let (id, job, event_word) = (JobId::fresh(), Some(event.job), word.word().to_owned());
+        let tenant = event.tenant.clone();
+        let delivery = NewDelivery { id, tenant, webhook, job, sequence: event.version, event: event_word };
+        post(db, now, &delivery, event.correlation_id.as_deref(), event.trace.as_ref())?;
+    }
+    Ok(())
+}
+
+/// A delivery with its job, due now.
+fn post(
+    db: &Connection,
+    now: i64,
+    delivery: &NewDelivery,
+    correlation_id: Option<&str>,
+    trace: Option<&Trace>,
+) -> Answer<()> {
+    let NewDelivery { id, tenant, webhook, job, sequence, event } = delivery;
+    let sql = "insert into webhook_deliveries (id, tenant, webhook, job, sequence, event, created_at) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (id) do nothing";
+    let target = (Id(id.0), tenant, webhook.map(Id), job.map(|job| Id(job.0)), sequence, event, now);
+    if db.prepare_cached(sql)?.execute(target)? == 0 {
+        return Ok(());
+    }
+    let (attempts, timeout) = policy(db)?;
+    db.prepare_cached(
+        "insert into jobs (id, tenant, kind, priority, max_attempts, timeout_ms, correlation_id, trace, created_at, changed_at, \
+         due_at) values (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?8, ?8)",
+    )?
+    .execute((Id(id.0), tenant, KIND, attempts, millis(timeout), correlation_id, trace.map(Trace::to_string), now))?;
+    let payload = json!({"job": job, "event": event}).to_string();
+    db.prepare_cached("insert into payloads (seq, payload) values (last_insert_rowid(), ?1)")?.execute([payload])?;
+    Ok(())
+}
+
+/// How often a delivery is tried and how long a try may take, as the kind's policy has it.
+fn policy(db: &Connection) -> Answer<(u32, Duration)> {
+    let mut find = db.prepare_cached("select policy from kinds where kind = ?1")?;
+    let found = find.query_row([KIND], |row| row.get::<_, Json<Policy>>(0)).optional()?;
+    Ok(found.map_or((ATTEMPTS, TIMEOUT), |Json(policy)| (policy.max_attempts, policy.timeout)))
+}
+
+fn webhooks(db: &Connection, which: &str, params: impl Params) -> Answer<Vec<Webhook>> {
+    columns::rows(db, &format!("select {WEBHOOK} from webhooks {which}"), params, webhook)
+}
+
+fn webhook_of(db: &Connection, id: Uuid) -> Answer<Option<Webhook>> {
+    let mut find = db.prepare_cached(&format!("select {WEBHOOK} from webhooks where id = ?1"))?;
+    Ok(find.query_row([Id(id)], webhook).optional()?)
+}
+
+fn subscribe(db: &Connection, now: i64, webhook: &Webhook, most: usize) -> Answer<bool> {
+    let sql = "select count(*), count(*) filter (where id = ?1) from webhooks where tenant = ?2";
+    let (there, same): (i64, i64) =
+        db.query_row(sql, (Id(webhook.id), &webhook.tenant), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if same == 0 && there >= count(most) {
+        return Ok(false);
+    }
+    let sql = "insert into webhooks (id, tenant, url, kinds, events, secrets, created_at) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (id) do nothing";
+    let Webhook { id, tenant, url, kinds, events, secrets, .. } = webhook;
+    db.execute(sql, (Id(*id), tenant, url, Json(kinds), Json(events), Json(secrets), now))?;
+    Ok(true)
+}
+
+fn rotate(db: &Connection, now: i64, id: Uuid, secret: Secret, overlap: Duration) -> Answer<Option<Webhook>> {
+    let Some(mut found) = webhook_of(db, id)? else { return Ok(None) };
+    if found.secrets.first().is_none_or(|held| held.secret != secret) {
+        found.secrets = rotated(found.secrets, secret, moment(now)?, moment(later(now, overlap))?);
+        db.execute("update webhooks set secrets = ?2 where id = ?1", (Id(id), Json(&found.secrets)))?;
+    }
+    Ok(Some(found))
+}
+
+fn remove_old(db: &Connection, now: i64, age: Duration, limit: usize) -> Answer<usize> {
+    let before = now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+    let sql = "delete from webhook_deliveries where id in (select d.id from webhook_deliveries d where d.created_at < ?1 \
+         and not exists (select 1 from jobs j where j.id = d.id and j.state in (0, 1, 3)) order by d.created_at limit ?2) \
+         returning id";
+    let gone: Vec<Id> = columns::rows(db, sql, (before, count(limit)), |row| row.get(0))?;
+    for id in &gone {
+        db.prepare_cached("delete from webhook_tries where delivery = ?1")?.execute([id])?;
+    }
+    Ok(gone.len())
+}
+
+fn with_tries(db: &Connection, mut deliveries: Vec<Delivery>) -> Answer<Vec<Delivery>> {
+    let sql = "select attempt, at, duration_ms, status, error, answer from webhook_tries where delivery = ?1 order by attempt";
+    for delivery in &mut deliveries {
+        delivery.tries = columns::rows(db, sql, [Id(delivery.id.0)], one_try)?;
+    }
+    Ok(deliveries)
+}
+
+#[async_trait]
+impl Webhooks for Sqlite {
+    async fn subscribe(&self, webhook: &Webhook, most: usize) -> Answer<bool> {
+        let webhook = webhook.clone();
+        self.write(move |db, now| subscribe(db, now, &webhook, most)).await
+    }
+
+    async fn webhooks(&self, tenant: &Tenant) -> Answer<Vec<Webhook>> {
+        let tenant = tenant.clone();
+        self.read(move |db, _| webhooks(db, "where tenant = ?1 order by created_at, id", [tenant])).await
+    }
+
+    async fn webhook(&self, id: Uuid) -> Answer<Option<Webhook>> {
+        self.read(move |db, _| webhook_of(db, id)).await
+    }
+
+    async fn unsubscribe(&self, id: Uuid) -> Answer<bool> {
+        self.write(move |db, _| Ok(db.execute("delete from webhooks where id = ?1", [Id(id)])? == 1)).await
+    }
+
+    async fn rotate(&self, id: Uuid, secret: &Secret, overlap: Duration) -> Answer<Option<Webhook>> {
+        let secret = secret.clone();
+        self.write(move |db, now| rotate(db, now, id, secret, overlap)).await
+    }
+
+    async fn switch(&self, id: Uuid, off: Option<&str>) -> Answer<Option<Webhook>> {
+        let off = off.map(str::to_owned);
+        let switch = move |db: &Connection, _| {
+            db.execute("update webhooks set disabled = ?2 where id = ?1", (Id(id), off))?;
+            webhook_of(db, id)
+        };
+        self.write(switch).await
+    }
+
+    async fn send(&self, delivery: &NewDelivery) -> Answer<()> {
+        let delivery = delivery.clone();
+        self.write(move |db, now| post(db, now, &delivery, None, None)).await
+    }
+
+    async fn delivery(&self, id: JobId) -> Answer<Option<Delivery>> {
+        let find = move |db: &Connection, _| {
+            let sql = format!("select {DELIVERY} where d.id = ?1");
+            let found = columns::rows(db, &sql, [Id(id.0)], delivery)?;
+            Ok(with_tries(db, found)?.pop())
+        };
+        self.read(find).await
+    }
+
+    async fn deliveries(&self, webhook: Uuid, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>> {
+        let find = move |db: &Connection, _| {
+            let sql = format!(
+                "select {DELIVERY} where d.webhook = ?1 and (?2 is null or d.id < ?2) order by d.id desc limit ?3"
+            );
+            let which = (Id(webhook), before.map(|job| Id(job.0)), count(limit));
+            with_tries(db, columns::rows(db, &sql, which, delivery)?)
+        };
+        self.read(find).await
+    }
+
+    async fn note_try(&self, delivery: JobId, tried: &Try) -> Answer<()> {
+        let Try { attempt, at, duration, status, error, answer } = tried.clone();
+        let note = move |db: &Connection, _| {
+            let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing";
+            let line = (Id(delivery.0), attempt, micros(at), millis(duration), status, error, answer);
+            Ok(db.prepare_cached(sql)?.execute(line).map(drop)?)
+        };
+        self.write(note).await
+    }
+
+    async fn remove_old_deliveries(&self, age: Duration, limit: usize) -> Answer<usize> {
+        self.write(move |db, now| remove_old(db, now, age, limit)).await
+    }
+}
+
+fn webhook(row: &Row<'_>) -> rusqlite::Result<Webhook> {
+    let mut row = Columns::of(row);
+    let (Id(id), tenant, url) = (row.take()?, row.take()?, row.take()?);
+    let (Json(kinds), Json(events)) = (row.take()?, row.take::<Json<Vec<EventWord>>>()?);
+    let Json(secrets) = row.take::<Json<Vec<HeldSecret>>>()?;
+    let (disabled, At(created_at)) = (row.take()?, row.take()?);
+    Ok(Webhook { id, tenant, url, kinds, events, secrets, disabled, created_at })
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let mut row = Columns::of(row);
+    Ok(Delivery {
+        id: row.job()?,
+        tenant: row.take()?,
+        webhook: row.id()?,
+        job: row.id()?.map(JobId),
+        sequence: row.take()?,
+        event: row.take()?,
+        created_at: row.at()?,
+        state: row.take()?,
+        due_at: row.maybe_at()?,
+        tries: vec![],
+    })
+}
+
+fn one_try(row: &Row<'_>) -> rusqlite::Result<Try> {
+    let mut row = Columns::of(row);
+    let (attempt, at, duration) = (row.take()?, row.at()?, row.millis()?);
+    Ok(Try { attempt, at, duration, status: row.take()?, error: row.take()?, answer: row.take()? })
+}

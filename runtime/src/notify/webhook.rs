@@ -1,0 +1,241 @@
+//! Tells receivers over HTTP what happened to jobs. A telling is a job of the kind `longshore.webhook`, and [`Messenger`] its
+//! executor: one POST an attempt, signed, to an address that may be reached; whether and when it is tried again is decided here
+//! and carried out as for any job. It chooses nobody who is told: that is the ledger's, in the transaction of the transition.
+//! Read [`address`] for where it may go, [`body`] for what it says, [`post`] for how it is said.
+
+pub mod address;
+pub mod body;
+mod post;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use longshore_sdk::executor::seconds;
+use longshore_sdk::webhook::Secret;
+use longshore_sdk::{Backoff, Context, Executor, Failure, Fatal, JobId, Payload, Policy, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::post::{Answered, Post, Trouble};
+use crate::clock;
+use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
+use crate::ledger::{Job, Ledger};
+use crate::metrics;
+
+/// How webhooks are delivered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookSettings {
+    /// Whether this worker delivers them, whatever its kinds. Default true.
+    pub deliver: bool,
+    /// Deliveries of one worker at once; they take no slot. Default 32.
+    pub concurrency: u32,
+    /// A receiver that takes longer to answer has failed. Default 15 s.
+    #[serde(with = "seconds")]
+    pub timeout: Duration,
+    /// The seconds between one try and the next; after the last a delivery is a dead letter. Default: 10 tries in three days.
+    pub schedule: Vec<u64>,
+    /// A result that makes the body larger is left out, with a link in its place. Default 20 KiB.
+    pub max_body_bytes: usize,
+    /// Whether addresses may be http://. Default false.
+    pub allow_http: bool,
+    /// Networks that may be reached though they are not public. Default none.
+    pub allow_private: Vec<IpNet>,
+    /// The most subscriptions. Default 100.
+    pub max_subscriptions: usize,
+    /// How long an old secret signs beside its successor. Default 24 h.
+    #[serde(with = "seconds")]
+    pub rotation_overlap: Duration,
+    /// How long deliveries and their tries are kept. Default 30 days.
+    #[serde(with = "seconds")]
+    pub keep: Duration,
+}
+
+const HOUR: u64 = 3600;
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self {
+            deliver: true,
+            concurrency: 32,
+            timeout: Duration::from_secs(15),
+            schedule: vec![5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR],
+            max_body_bytes: 20 * 1024,
+            allow_http: false,
+            allow_private: vec![],
+            max_subscriptions: 100,
+            rotation_overlap: Duration::from_secs(24 * HOUR),
+            keep: Duration::from_secs(30 * 24 * HOUR),
+        }
+    }
+}
+
+impl WebhookSettings {
+    /// The wait after the `failed`-th failure (from 0): the schedule's, spread by a tenth either way by `luck` (0 to 1), so that
+    /// what failed together does not come back together. A receiver's own word wins, within a second and a day.
+    fn wait(&self, failed: u32, asked: Option<Duration>, luck: f64) -> Duration {
+        if let Some(asked) = asked {
+            return asked.clamp(Duration::from_secs(1), Duration::from_secs(24 * HOUR));
+        }
+        let place = usize::try_from(failed).unwrap_or(usize::MAX).min(self.schedule.len().saturating_sub(1));
+        let seconds = self.schedule.get(place).copied().unwrap_or_default();
+        Duration::from_secs(seconds).mul_f64(0.9 + 0.2 * luck.clamp(0.0, 1.0))
+    }
+}
+
+/// A random number from 0 to 1 at every call.
+type Luck = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// Delivers webhooks.
+pub struct Messenger {
+    ledger: Arc<dyn Ledger>,
+    settings: WebhookSettings,
+    post: Post,
+    luck: Luck,
+}
+
+/// The payload of a delivery, for people: what counts is the ledger's line of the same id.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Notice {
+    /// Of which job it tells; none in a test.
+    pub job: Option<JobId>,
+    /// What happened.
+    pub event: String,
+}
+
+/// What a delivery answers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Delivered {
+    /// The receiver's status.
+    pub status: u16,
+}
+
+impl Payload for Notice {
+    const KIND: &'static str = KIND;
+    type Output = Delivered;
+}
+
+/// What is sent and to whom.
+struct Errand {
+    delivery: Delivery,
+    url: String,
+    secrets: Vec<Secret>,
+    /// The same on every try, and whenever the event is sent again.
+    id: String,
+    body: Vec<u8>,
+}
+
+impl Messenger {
+    /// # Errors
+    /// When this machine has no root certificates.
+    pub fn new(ledger: Arc<dyn Ledger>, settings: WebhookSettings, luck: Luck) -> reqwest::Result<Self> {
+        let post = Post::new(&settings)?;
+        Ok(Self { ledger, settings, post, luck })
+    }
+
+    async fn errand(&self, id: JobId, now: Timestamp) -> Result<Errand> {
+        let none =
+            || Fatal::new("no_such_delivery", "the ledger has no delivery of this id; only Longshore makes them");
+        let delivery = self.ledger.delivery(id).await?.ok_or_else(none)?;
+        let job = match delivery.job {
+            Some(job) => Some(self.ledger.job(job).await?.ok_or_else(gone)?),
+            None => None,
+        };
+        let (url, secrets) = self.receiver(&delivery, job.as_ref(), now).await?;
+        let (id, body) = match &job {
+            Some(job) => self.event(job, delivery.sequence).await?,
+            None => (delivery.id.to_string(), body::test(&delivery)),
+        };
+        Ok(Errand { delivery, url, secrets, id, body })
+    }
+
+    async fn receiver(&self, delivery: &Delivery, job: Option<&Job>, now: Timestamp) -> Result<(String, Vec<Secret>)> {
+        let Some(id) = delivery.webhook else {
+            let own = job.and_then(|job| job.webhook.as_ref()).ok_or_else(gone)?;
+            return Ok((own.url.clone(), own.secret.clone().into_iter().collect()));
+        };
+        let deleted = || Fatal::new("webhook_deleted", "its subscription was deleted");
+        let webhook = self.ledger.webhook(id).await?.ok_or_else(deleted)?;
+        if let Some(reason) = webhook.disabled.as_ref().filter(|_| delivery.event != TEST) {
+            return Err(Fatal::new("webhook_disabled", format!("its subscription is disabled: {reason}")).into());
+        }
+        Ok((webhook.url.clone(), webhook.secrets_at(now)))
+    }
+
+    async fn event(&self, job: &Job, sequence: i64) -> Result<(String, Vec<u8>)> {
+        let history = self.ledger.history(job.id).await?.unwrap_or_default();
+        let transition = |event: &&crate::ledger::Event| event.version == sequence && event.progress.is_none();
+        let event = history.iter().find(transition).ok_or_else(gone)?;
+        let body = body::of(event, job.result.as_deref(), self.settings.max_body_bytes);
+        // The id is part of what is signed, where full stops separate.
+        Ok((event.id().to_string().replace('.', "_"), body))
+    }
+
+    /// Keeps what became of a try. A ledger that does not take it costs a line of evidence, not a second delivery.
+    async fn note(&self, context: &Context, tried: &Try) {
+        if let Err(error) = self.ledger.note_try(context.job_id(), tried).await {
+            let (attempt, correlation_id) = (context.attempt(), context.correlation_id());
+            tracing::warn!(job.id = %context.job_id(), job.kind = KIND, attempt, correlation_id, %error, "a try is not noted");
+        }
+    }
+
+    /// The receiver wants nothing any more: no further event is even made for it.
+    async fn gone(&self, errand: &Errand, now: Timestamp) -> Result<Fatal> {
+        if let Some(webhook) = errand.delivery.webhook {
+            let reason = format!("the receiver answered 410 Gone at {now:.0}");
+            self.ledger.switch(webhook, Some(&reason)).await?;
+        }
+        Ok(Fatal::new("gone", "the receiver answered 410 Gone: it wants nothing any more"))
+    }
+
+    fn again(&self, context: &Context, trouble: &Trouble) -> Failure {
+        let wait = self.settings.wait(context.charged(), trouble.after(), (self.luck)());
+        Failure::retry_after(wait, trouble.code(), trouble)
+    }
+}
+
+impl Executor for Messenger {
+    type Payload = Notice;
+
+    fn policy(&self) -> Policy {
+        Policy {
+            // The receiver's time is limited by itself; around it the ledger is asked.
+            timeout: self.settings.timeout + Duration::from_secs(15),
+            max_attempts: u32::try_from(self.settings.schedule.len()).unwrap_or(u32::MAX).saturating_add(1),
+            // For trouble with the ledger alone.
+            backoff: Backoff { initial: Duration::from_secs(5), ..Backoff::default() },
+            concurrency: Some(self.settings.concurrency),
+            // It waits; it does not work.
+            cost: 0,
+            ..Policy::default()
+        }
+    }
+
+    async fn run(&self, _: Notice, context: &Context) -> Result<Delivered> {
+        let (at, began) = (clock::now(), std::time::Instant::now());
+        let errand = self.errand(context.job_id(), at).await?;
+        let answer = self.post.send(&errand.url, &errand.secrets, &errand.id, at, errand.body.clone()).await;
+        let duration = began.elapsed();
+        metrics::ours().webhook_tried(answer.as_ref().map_or_else(Trouble::outcome, |_| "delivered"), duration);
+        let (status, text) = match &answer {
+            Ok(answered) => (Some(answered.status), answered.text.clone()),
+            Err(trouble) => trouble.answer(),
+        };
+        let error = answer.as_ref().err().map(ToString::to_string);
+        self.note(context, &Try { attempt: context.attempt(), at, duration, status, error, answer: text }).await;
+        match answer {
+            Ok(Answered { status, .. }) => Ok(Delivered { status }),
+            Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
+            Err(Trouble::Url(refused)) => Err(Fatal::new("address_refused", refused).into()),
+            Err(trouble) => Err(self.again(context, &trouble)),
+        }
+    }
+}
+
+fn gone() -> Fatal {
+    Fatal::new("event_gone", "the job that it tells of is not in the ledger any more")
+}

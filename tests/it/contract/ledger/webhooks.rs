@@ -1,0 +1,264 @@
+//! Who is told of a move is written down with the move: each delivery is there when the move is, and none without one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_runtime::job::state::State;
+use longshore_runtime::ledger::webhooks::{
+    Delivery, ENDS, HeldSecret, Hook, KIND, NewDelivery, TEST, TOLD, Try, Webhook,
+};
+use longshore_runtime::ledger::{Kind, Ledger, NewJob, Recorded, Whose};
+use longshore_runtime::tenant::Tenant;
+use longshore_sdk::api::EventWord;
+use longshore_sdk::webhook::Secret;
+use longshore_sdk::{JobId, Policy};
+use serde_json::json as value;
+use uuid::Uuid;
+
+use super::steps::*;
+
+fn webhook(events: &[EventWord]) -> Webhook {
+    Webhook {
+        id: Uuid::now_v7(),
+        tenant: Tenant::default(),
+        url: "https://example.com/hook".into(),
+        kinds: vec![],
+        events: events.to_vec(),
+        secrets: vec![HeldSecret { secret: Secret::fresh(), until: None }],
+        disabled: None,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+async fn subscribed(ledger: &dyn Ledger, webhook: Webhook) -> Uuid {
+    assert!(ledger.subscribe(&webhook, 100).await.unwrap());
+    webhook.id
+}
+
+/// What was made for a subscription: event and sequence, the oldest first.
+async fn told(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<(String, i64)> {
+    let mut all = ledger.deliveries(webhook, None, 100).await.unwrap();
+    all.retain(|delivery| delivery.job == Some(job));
+    all.reverse();
+    all.into_iter().map(|delivery| (delivery.event, delivery.sequence)).collect()
+}
+
+/// What a job's history says that is told at all.
+async fn happened(ledger: &dyn Ledger, job: JobId) -> Vec<(String, i64)> {
+    let history = ledger.history(job).await.unwrap().expect("the job exists");
+    let told = history.iter().filter(|event| TOLD.contains(&event.word()));
+    told.map(|event| (event.word().word().to_owned(), event.version)).collect()
+}
+
+pub(super) async fn every_move_that_is_told_makes_a_delivery_of_it(ledger: Arc<dyn Ledger>) {
+    let all = subscribed(&*ledger, webhook(&TOLD)).await;
+    let ends = subscribed(&*ledger, webhook(&ENDS)).await;
+    let us = worker(&*ledger, LONG).await;
+    let mut jobs = vec![];
+    for end in [complete(), retry(LONG), dead_letter(), yielded(), obeyed()] {
+        let fence = running(&*ledger, us).await;
+        done(&*ledger, fence, end).await;
+        jobs.push(fence.job);
+    }
+    let waiting = queued(&*ledger).await;
+    ledger.cancel(waiting).await.unwrap();
+    let raised = dead(&*ledger, us).await;
+    ledger.replay(raised).await.unwrap();
+    let handed_back = running(&*ledger, us).await;
+    ledger.hand_back(&[handed_back]).await.unwrap();
+    let lost = running(&*ledger, us).await;
+    let stopped = running(&*ledger, us).await;
+    ledger.cancel(stopped.job).await.unwrap();
+    ledger.rescue(CRASH_LIMIT, Whose::Everyones).await.unwrap();
+    jobs.extend([waiting, raised, handed_back.job, lost.job, stopped.job]);
+    let mut words = BTreeSet::new();
+    for job in jobs {
+        let expected = happened(&*ledger, job).await;
+        assert!(!expected.is_empty());
+        assert_eq!(told(&*ledger, all, job).await, expected);
+        words.extend(expected.iter().map(|(word, _)| word.clone()));
+        let is_end = |(word, _): &(String, i64)| ENDS.iter().any(|end| end.word() == word);
+        let expected: Vec<_> = expected.into_iter().filter(is_end).collect();
+        assert_eq!(told(&*ledger, ends, job).await, expected);
+    }
+    assert_eq!(words.len(), TOLD.len(), "{words:?}");
+}
+
+pub(super) async fn a_delivery_is_a_job_that_is_due_with_its_kinds_policy(ledger: Arc<dyn Ledger>) {
+    let id = subscribed(&*ledger, webhook(&ENDS)).await;
+    let us = worker(&*ledger, LONG).await;
+    done(&*ledger, running(&*ledger, us).await, complete()).await;
+    let policy = Policy { max_attempts: 3, timeout: Duration::from_millis(7_500), ..Policy::default() };
+    let (payload_schema, output_schema) = (value!({}), value!({}));
+    ledger.register_kinds(&[Kind { kind: KIND.into(), payload_schema, output_schema, policy }]).await.unwrap();
+    let fence = running(&*ledger, us).await;
+    done(&*ledger, fence, complete()).await;
+    let [second, first] = &ledger.deliveries(id, None, 10).await.unwrap()[..] else { panic!("two were made") };
+    let (before, job) = (look(&*ledger, first.id).await, look(&*ledger, second.id).await);
+    assert_eq!((before.max_attempts, before.timeout), (10, Duration::from_secs(30)));
+    assert_eq!((job.max_attempts, job.timeout), (3, Duration::from_millis(7_500)));
+    assert_eq!((job.kind.as_str(), job.state, job.version), (KIND, State::Pending, 1));
+    assert_eq!(job.correlation_id.as_deref(), Some("c-1"));
+    assert!(job.due_at.is_some() && job.queued_at.is_none());
+    let payload: serde_json::Value = serde_json::from_str(job.payload.get()).unwrap();
+    assert_eq!(payload, value!({"job": fence.job, "event": "completed"}));
+    assert_eq!(to_publish(&*ledger).await.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([first.id, second.id]));
+    assert_eq!((second.state, second.due_at, second.webhook), (Some(State::Pending), job.due_at, Some(id)));
+    // It is claimed and recorded as any job, and nobody is told of that.
+    ledger.mark_queued(&[(job.id, job.version)]).await.unwrap();
+    let fence = granted(claim(&*ledger, us, job.id).await).fence;
+    done(&*ledger, fence, complete()).await;
+    assert_eq!(ledger.deliveries(id, None, 10).await.unwrap().len(), 2);
+}
+
+pub(super) async fn who_did_not_ask_is_not_told(ledger: Arc<dyn Ledger>) {
+    let other = subscribed(&*ledger, Webhook { kinds: vec!["demo.other".into()], ..webhook(&TOLD) }).await;
+    let this = subscribed(&*ledger, Webhook { kinds: vec!["a".into(), "demo.greet".into()], ..webhook(&TOLD) }).await;
+    let off = subscribed(&*ledger, webhook(&TOLD)).await;
+    ledger.switch(off, Some("tired")).await.unwrap();
+    let theirs = subscribed(&*ledger, Webhook { tenant: "acme".parse().unwrap(), ..webhook(&TOLD) }).await;
+    let gone = subscribed(&*ledger, webhook(&TOLD)).await;
+    assert!(ledger.unsubscribe(gone).await.unwrap());
+    let fence = running(&*ledger, worker(&*ledger, LONG).await).await;
+    done(&*ledger, fence, complete()).await;
+    assert_eq!(told(&*ledger, this, fence.job).await, [("completed".to_owned(), 3)]);
+    for nobody in [other, off, theirs, gone] {
+        assert!(told(&*ledger, nobody, fence.job).await.is_empty());
+    }
+}
+
+pub(super) async fn a_jobs_own_webhook_is_told_of_what_it_asked_for(ledger: Arc<dyn Ledger>) {
+    let us = worker(&*ledger, LONG).await;
+    let hook = Hook {
+        url: "https://example.com/own".into(),
+        secret: Some(Secret::fresh()),
+        events: vec![EventWord::AttemptFailed, EventWord::Failed],
+    };
+    let job = submit(&*ledger, NewJob { webhook: Some(hook.clone()), ..new_job() }).await;
+    assert_eq!(look(&*ledger, job).await.webhook, Some(hook));
+    let fence = granted(claim(&*ledger, us, job).await).fence;
+    done(&*ledger, fence, retry(Duration::ZERO)).await;
+    let made = to_publish(&*ledger).await.into_iter().filter(|due| *due != job).collect::<Vec<_>>();
+    let [id] = made[..] else { panic!("one delivery: {made:?}") };
+    let delivery = ledger.delivery(id).await.unwrap().expect("it is there");
+    assert_eq!((delivery.webhook, delivery.job, delivery.sequence), (None, Some(job), 3));
+    assert_eq!(delivery.event, "attempt_failed");
+    let fence = granted(claim(&*ledger, us, job).await).fence;
+    done(&*ledger, fence, complete()).await;
+    assert_eq!(to_publish(&*ledger).await, [id], "it did not ask for the end");
+}
+
+pub(super) async fn a_record_that_changes_nothing_tells_nobody(ledger: Arc<dyn Ledger>) {
+    let id = subscribed(&*ledger, webhook(&TOLD)).await;
+    let fence = running(&*ledger, worker(&*ledger, LONG).await).await;
+    done(&*ledger, fence, complete()).await;
+    assert!(matches!(record(&*ledger, fence, complete()).await, Recorded::Before(_)));
+    assert!(matches!(record(&*ledger, fence, dead_letter()).await, Recorded::Before(_)));
+    ledger.cancel(fence.job).await.unwrap();
+    ledger.replay(fence.job).await.unwrap();
+    let asked = running(&*ledger, worker(&*ledger, LONG).await).await;
+    ledger.cancel(asked.job).await.unwrap();
+    assert_eq!(ledger.deliveries(id, None, 10).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_subscription_is_kept_changed_and_removed(ledger: Arc<dyn Ledger>) {
+    let (first, second) = (webhook(&ENDS), Webhook { kinds: vec!["a.b".into()], ..webhook(&TOLD) });
+    for _ in 0..2 {
+        assert!(ledger.subscribe(&first, 2).await.unwrap(), "a repeat is the same");
+    }
+    assert!(ledger.subscribe(&second, 2).await.unwrap());
+    assert!(!ledger.subscribe(&webhook(&ENDS), 2).await.unwrap(), "two are enough");
+    let ids: Vec<Uuid> = ledger.webhooks(&Tenant::default()).await.unwrap().iter().map(|webhook| webhook.id).collect();
+    assert_eq!(ids, [first.id, second.id]);
+    let kept = ledger.webhook(second.id).await.unwrap().expect("it is there");
+    assert_eq!(Webhook { created_at: second.created_at, ..kept }, second);
+    let off = ledger.switch(first.id, Some("410")).await.unwrap().expect("it is there");
+    assert_eq!(off.disabled.as_deref(), Some("410"));
+    assert_eq!(ledger.switch(first.id, None).await.unwrap().expect("it is there").disabled, None);
+    assert!(ledger.unsubscribe(first.id).await.unwrap() && !ledger.unsubscribe(first.id).await.unwrap());
+    assert!(ledger.webhook(first.id).await.unwrap().is_none());
+    assert!(ledger.switch(first.id, None).await.unwrap().is_none());
+    assert!(ledger.rotate(first.id, &Secret::fresh(), LONG).await.unwrap().is_none());
+}
+
+pub(super) async fn a_changed_secret_signs_beside_the_one_before_it(ledger: Arc<dyn Ledger>) {
+    let first = webhook(&ENDS);
+    let (id, fresh, old) =
+        (subscribed(&*ledger, first.clone()).await, Secret::fresh(), first.secrets[0].secret.clone());
+    for _ in 0..2 {
+        let changed = ledger.rotate(id, &fresh, LONG).await.unwrap().expect("it is there");
+        let now = ledger.now().await.unwrap();
+        assert_eq!(changed.secrets_at(now), [fresh.clone(), old.clone()], "a repeat changes nothing");
+        assert!(changed.old_secret_until(now).is_some_and(|until| until > now));
+        assert_eq!(changed.secrets_at(now + LONG), vec![fresh.clone()]);
+        assert_eq!(ledger.webhook(id).await.unwrap(), Some(changed));
+    }
+    let last = Secret::fresh();
+    let alone = ledger.rotate(id, &last, Duration::ZERO).await.unwrap().expect("it is there");
+    assert_eq!(alone.secrets_at(ledger.now().await.unwrap()), [last]);
+}
+
+fn a_try(attempt: u32, error: Option<&str>) -> Try {
+    Try {
+        attempt,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        duration: Duration::from_millis(12),
+        status: error.map(|_| 503),
+        error: error.map(str::to_owned),
+        answer: Some("later".into()),
+    }
+}
+
+async fn test_of(ledger: &dyn Ledger, webhook: Uuid) -> JobId {
+    let id = JobId::fresh();
+    let tenant = Tenant::default();
+    let delivery = NewDelivery { id, tenant, webhook: Some(webhook), job: None, sequence: 0, event: TEST.into() };
+    for _ in 0..2 {
+        ledger.send(&delivery).await.unwrap();
+    }
+    id
+}
+
+pub(super) async fn a_delivery_made_by_hand_is_there_once_with_its_tries(ledger: Arc<dyn Ledger>) {
+    let id = subscribed(&*ledger, webhook(&ENDS)).await;
+    let (older, newer) = (test_of(&*ledger, id).await, test_of(&*ledger, id).await);
+    assert_eq!(to_publish(&*ledger).await.len(), 2);
+    let (failed, delivered) = (a_try(1, Some("the receiver answered 503")), a_try(2, None));
+    for tried in [&failed, &delivered, &Try { status: Some(200), ..failed.clone() }] {
+        ledger.note_try(older, tried).await.unwrap();
+    }
+    let found = ledger.delivery(older).await.unwrap().expect("it is there");
+    assert_eq!((found.event.as_str(), found.job, found.sequence), (TEST, None, 0));
+    assert_eq!(found.tries, [failed, delivered], "the first word about an attempt counts");
+    let ids = |page: Vec<Delivery>| page.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>();
+    assert_eq!(ids(ledger.deliveries(id, None, 1).await.unwrap()), [newer]);
+    assert_eq!(ids(ledger.deliveries(id, Some(newer), 10).await.unwrap()), [older]);
+    assert!(ledger.deliveries(Uuid::now_v7(), None, 10).await.unwrap().is_empty());
+    assert!(ledger.delivery(JobId::fresh()).await.unwrap().is_none());
+}
+
+pub(super) async fn deliveries_that_ended_long_ago_are_removed_and_dead_letters_with_their_purge(
+    ledger: Arc<dyn Ledger>,
+) {
+    let id = subscribed(&*ledger, webhook(&ENDS)).await;
+    let us = worker(&*ledger, LONG).await;
+    let mut made = vec![];
+    for end in [Some(complete()), Some(dead_letter()), None] {
+        let delivery = test_of(&*ledger, id).await;
+        ledger.note_try(delivery, &a_try(1, None)).await.unwrap();
+        let fence = granted(claim(&*ledger, us, delivery).await).fence;
+        if let Some(end) = end {
+            done(&*ledger, fence, end).await;
+        }
+        made.push(delivery);
+    }
+    assert_eq!(ledger.remove_old_deliveries(LONG, 10).await.unwrap(), 0, "none is so old");
+    assert_eq!(ledger.remove_old_deliveries(Duration::ZERO, 10).await.unwrap(), 1);
+    assert!(ledger.delivery(made[0]).await.unwrap().is_none());
+    assert_eq!(ledger.delivery(made[1]).await.unwrap().expect("it may be replayed").tries.len(), 1);
+    assert_eq!(ledger.delivery(made[2]).await.unwrap().expect("it runs").state, Some(State::Running));
+    announce_all(&*ledger).await;
+    assert_eq!(ledger.purge(&[made[1]]).await.unwrap(), 1);
+    assert!(ledger.delivery(made[1]).await.unwrap().is_none());
+}

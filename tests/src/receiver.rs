@@ -1,0 +1,156 @@
+//! A receiver of webhooks: answers as a story tells it to, and keeps all that came. Plain HTTP/1.1 on the loopback, one request a
+//! connection. It verifies nothing: that is the story's, by whatever library it wants to hear.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::ports;
+use crate::until::poll;
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// By their lower-case names.
+    pub headers: BTreeMap<String, String>,
+    /// Byte for byte.
+    pub body: Vec<u8>,
+}
+
+/// What it is answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// A header beside the necessary ones, such as `retry-after: 1`.
+    pub header: Option<&'static str>,
+    /// The body.
+    pub body: String,
+}
+
+/// Answers the nth request, from 0.
+type Script = Arc<dyn Fn(usize, &Received) -> Reply + Send + Sync>;
+
+/// A running receiver; it stops when dropped, and keeps what came.
+pub struct Receiver {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    script: Script,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Reply {
+    /// With this status and nothing else.
+    pub fn of(status: u16) -> Self {
+        Self { status, header: None, body: String::new() }
+    }
+}
+
+impl Received {
+    /// One header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {self:?}"))
+    }
+}
+
+impl Receiver {
+    /// One that answers by this script.
+    pub async fn start(script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let (received, script) = (Arc::default(), Arc::new(script));
+        let mut receiver = Self { address, received, script, serving: None };
+        receiver.restart().await?;
+        Ok(receiver)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// Stops listening: connections are refused, and those that are open are cut.
+    pub fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
+
+    /// Listens again, where it was.
+    pub async fn restart(&mut self) -> Result<()> {
+        let bind = || async { TcpListener::bind(self.address).await.ok() };
+        let listener = poll("the receiver's port to be free", Duration::from_secs(20), bind).await?;
+        let (received, script) = (Arc::clone(&self.received), Arc::clone(&self.script));
+        self.serving = Some(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A connection that breaks off brought nothing.
+                tokio::spawn(serve(stream, Arc::clone(&received), Arc::clone(&script)));
+            }
+        }));
+        Ok(())
+    }
+
+    /// All that came.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().expect("no code panics while it holds the list").clone()
+    }
+
+    /// All that came, once it is so many.
+    pub async fn until(&self, count: usize, patience: Duration) -> Result<Vec<Received>> {
+        let look = || async { Some(self.received()).filter(|all| all.len() >= count) };
+        poll(&format!("{count} requests at the receiver"), patience, look).await
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<Received>>>, script: Script) -> Result<()> {
+    let request = read(&mut stream).await?;
+    let reply = {
+        let mut all = received.lock().expect("no code panics while it holds the list");
+        let reply = script(all.len(), &request);
+        all.push(request);
+        reply
+    };
+    let Reply { status, header, body } = reply;
+    let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
+    let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\nconnection: close\r\n{header}\r\n", body.len());
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(())
+}
+
+async fn read(stream: &mut TcpStream) -> Result<Received> {
+    let mut bytes = vec![];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        anyhow::ensure!(stream.read_buf(&mut bytes).await? > 0, "the head broke off");
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let headers: BTreeMap<_, _> =
+        fields.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let length: usize = headers.get("content-length").context("no length")?.parse()?;
+    while bytes.len() < end + 4 + length {
+        anyhow::ensure!(stream.read_buf(&mut bytes).await? > 0, "the body broke off");
+    }
+    Ok(Received { headers, body: bytes.split_off(end + 4) })
+}
