@@ -4,5 +4,5 @@
 pub mod feed;
 pub mod road;
 pub mod topic;
-pub mod window;
 pub mod webhook;
+pub mod window;
