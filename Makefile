@@ -33,7 +33,7 @@ bench: ## How fast it is here, each figure beside a baseline of the same run
 clients: ## Write the shapes of the clients in Python and TypeScript anew, from what the API says of itself
 	@.ci/install build test
 	cargo build --workspace --bins --tests
-	LONGSHORE_WRITE_CLIENTS=1 cargo test -p longshore-tests --test it -- clients_shapes
+	WRITE_CLIENTS=1 cargo test --workspace --test it -- clients_shapes
 
 lint: ## Format and lints alone
 	@.ci/install build

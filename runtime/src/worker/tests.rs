@@ -60,6 +60,7 @@ fn job(id: JobId) -> NewJob {
         trace: None,
         unique_key: None,
         idempotency: None,
+        webhook: None,
     }
 }
 

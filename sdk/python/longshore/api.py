@@ -75,6 +75,50 @@ JobId: TypeAlias = str
 JobState: TypeAlias = Literal['pending', 'running', 'completed', 'failed', 'canceled']
 
 
+class KeyMade(TypedDict):
+    """
+    A key just made.
+    """
+
+    created_at: str
+    expires_at: NotRequired[str | None]
+    good: bool
+    id: str
+    key: str
+    last_used_at: NotRequired[str | None]
+    name: str
+    revoked_at: NotRequired[str | None]
+    scopes: list[str]
+    tenant: str
+
+
+class KeyRequest(TypedDict, closed=True):
+    """
+    Asks for a key.
+    """
+
+    expires_in_seconds: NotRequired[float | None]
+    name: str
+    scopes: list[str]
+    tenant: NotRequired[str | None]
+
+
+class KeyView(TypedDict):
+    """
+    What is shown of a key.
+    """
+
+    created_at: str
+    expires_at: NotRequired[str | None]
+    good: bool
+    id: str
+    last_used_at: NotRequired[str | None]
+    name: str
+    revoked_at: NotRequired[str | None]
+    scopes: list[str]
+    tenant: str
+
+
 class PartReadiness(TypedDict):
     """
     One part of [`Readiness`].
@@ -167,21 +211,28 @@ class ReplayedMany(TypedDict):
     skipped: int
 
 
-class SubmitRequest(TypedDict, closed=True):
+class RotateRequest(TypedDict, closed=True):
     """
-    The body of `POST /v1/jobs`. `run_at` and `delay_seconds` exclude each other.
+    Asks for a new key in an old one's place.
     """
 
-    correlation_id: NotRequired[str | None]
-    delay_seconds: NotRequired[float | None]
-    kind: str
-    max_attempts: NotRequired[int | None]
-    metadata: NotRequired[dict[str, Any] | None]
-    payload: Any
-    priority: NotRequired[Priority | None]
-    run_at: NotRequired[str | None]
-    timeout_seconds: NotRequired[float | None]
-    unique_key: NotRequired[str | None]
+    overlap_seconds: NotRequired[float | None]
+
+
+Secret: TypeAlias = str
+
+
+class TryView(TypedDict):
+    """
+    One try to deliver.
+    """
+
+    answer: NotRequired[str | None]
+    at: str
+    attempt: int
+    duration_seconds: float
+    error: NotRequired[str | None]
+    status: NotRequired[int | None]
 
 
 class Urls(TypedDict):
@@ -196,6 +247,40 @@ class Urls(TypedDict):
 
 
 Waiting: TypeAlias = Literal['queued', 'scheduled', 'backing_off', 'blocked']
+
+
+class WebhookRequest(TypedDict, closed=True):
+    """
+    The body of `POST /v1/webhooks`: who is told of all jobs, or of all of some kinds.
+    """
+
+    events: NotRequired[list[EventWord] | None]
+    kinds: NotRequired[list[str]]
+    url: str
+
+
+class WebhookRotation(TypedDict, closed=True):
+    """
+    The body of `POST /v1/webhooks/{id}/rotate`.
+    """
+
+    overlap_seconds: NotRequired[float | None]
+
+
+class WebhookView(TypedDict):
+    """
+    A subscription.
+    """
+
+    created_at: str
+    disabled_reason: NotRequired[str | None]
+    enabled: bool
+    events: list[EventWord]
+    id: str
+    kinds: list[str]
+    old_secret_until: NotRequired[str | None]
+    secret: NotRequired[Secret | None]
+    url: str
 
 
 class WorkerView(TypedDict):
@@ -227,14 +312,6 @@ class AttemptView(TypedDict):
     worker: str
 
 
-class BatchRequest(TypedDict, closed=True):
-    """
-    The body of `POST /v1/jobs/batch`.
-    """
-
-    jobs: list[SubmitRequest]
-
-
 class DeadLetterChoice(TypedDict, closed=True):
     """
     Which dead letters are meant: either some by their ids, or those of a kind, oldest first.
@@ -243,6 +320,21 @@ class DeadLetterChoice(TypedDict, closed=True):
     ids: NotRequired[list[JobId] | None]
     kind: NotRequired[str | None]
     limit: NotRequired[int | None]
+
+
+class DeliveryView(TypedDict):
+    """
+    One event on its way to one receiver. It is a job itself, of the same id.
+    """
+
+    created_at: str
+    due_at: NotRequired[str | None]
+    event: str
+    id: JobId
+    job: NotRequired[JobId | None]
+    sequence: int
+    state: JobState
+    tries: list[TryView]
 
 
 class EventData(TypedDict):
@@ -258,8 +350,117 @@ class EventData(TypedDict):
     kind: str
     outcome: NotRequired[str | None]
     progress: NotRequired[Progress | None]
+    result: NotRequired[Any]
+    result_url: NotRequired[str | None]
     sequence: int
     state: JobState
+
+
+class JobWebhook(TypedDict, closed=True):
+    """
+    Who is told of one job.
+    """
+
+    events: NotRequired[list[EventWord] | None]
+    secret: NotRequired[Secret | None]
+    url: str
+
+
+class KeyList(TypedDict):
+    """
+    Keys, the oldest first.
+    """
+
+    keys: list[KeyView]
+
+
+class KindView(TypedDict):
+    """
+    A kind as `GET /v1/kinds` shows it.
+    """
+
+    kind: str
+    output_schema: Any
+    payload_schema: Any
+    policy: Policy
+    workers: int
+
+
+class QueueList(TypedDict):
+    """
+    What `GET /v1/queues` answers.
+    """
+
+    queues: list[QueueView]
+
+
+class SubmitRequest(TypedDict, closed=True):
+    """
+    The body of `POST /v1/jobs`. `run_at` and `delay_seconds` exclude each other.
+    """
+
+    correlation_id: NotRequired[str | None]
+    delay_seconds: NotRequired[float | None]
+    kind: str
+    max_attempts: NotRequired[int | None]
+    metadata: NotRequired[dict[str, Any] | None]
+    payload: Any
+    priority: NotRequired[Priority | None]
+    run_at: NotRequired[str | None]
+    timeout_seconds: NotRequired[float | None]
+    unique_key: NotRequired[str | None]
+    webhook: NotRequired[JobWebhook | None]
+
+
+class WebhookList(TypedDict):
+    """
+    `GET /v1/webhooks`
+    """
+
+    webhooks: list[WebhookView]
+
+
+class WorkerList(TypedDict):
+    """
+    What `GET /v1/workers` answers.
+    """
+
+    workers: list[WorkerView]
+
+
+class BatchRequest(TypedDict, closed=True):
+    """
+    The body of `POST /v1/jobs/batch`.
+    """
+
+    jobs: list[SubmitRequest]
+
+
+class DeliveryList(TypedDict):
+    """
+    `GET /v1/webhooks/{id}/deliveries`
+    """
+
+    deliveries: list[DeliveryView]
+    next: NotRequired[JobId | None]
+
+
+class Event(TypedDict):
+    """
+    A CloudEvent 1.0.
+    """
+
+    data: EventData
+    datacontenttype: str
+    id: str
+    source: str
+    specversion: str
+    subject: JobId
+    tenant: NotRequired[str]
+    time: str
+    traceparent: NotRequired[str | None]
+    tracestate: NotRequired[str | None]
+    type: str
 
 
 class JobView(TypedDict):
@@ -290,34 +491,15 @@ class JobView(TypedDict):
     urls: Urls
     version: int
     waiting: NotRequired[Waiting | None]
+    webhook: NotRequired[JobWebhook | None]
 
 
-class KindView(TypedDict):
+class KindList(TypedDict):
     """
-    A kind as `GET /v1/kinds` shows it.
-    """
-
-    kind: str
-    output_schema: Any
-    payload_schema: Any
-    policy: Policy
-    workers: int
-
-
-class QueueList(TypedDict):
-    """
-    What `GET /v1/queues` answers.
+    What `GET /v1/kinds` answers.
     """
 
-    queues: list[QueueView]
-
-
-class WorkerList(TypedDict):
-    """
-    What `GET /v1/workers` answers.
-    """
-
-    workers: list[WorkerView]
+    kinds: list[KindView]
 
 
 class BatchItem(TypedDict):
@@ -332,21 +514,6 @@ class BatchItem(TypedDict):
     status: int
 
 
-class Event(TypedDict):
-    """
-    A CloudEvent 1.0.
-    """
-
-    data: EventData
-    datacontenttype: str
-    id: str
-    source: str
-    specversion: str
-    subject: JobId
-    time: str
-    type: str
-
-
 class JobList(TypedDict):
     """
     What `GET /v1/jobs` answers: jobs without their attempts, the newest first.
@@ -354,14 +521,6 @@ class JobList(TypedDict):
 
     jobs: list[JobView]
     next: NotRequired[JobId | None]
-
-
-class KindList(TypedDict):
-    """
-    What `GET /v1/kinds` answers.
-    """
-
-    kinds: list[KindView]
 
 
 class BatchAnswer(TypedDict):

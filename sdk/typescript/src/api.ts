@@ -158,6 +158,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything that happens to all jobs from now on, as Server-Sent Events: at least once, without a hole that is not told. */
+        get: operations["followAll"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/files": {
         parameters: {
             query?: never;
@@ -312,6 +329,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List API keys, good and ended, the oldest first. */
+        get: operations["listKeys"];
+        put?: never;
+        /** Make an API key. It is in this answer and never shown again. */
+        post: operations["createKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke a key: it opens nothing any more, everywhere within seconds. */
+        delete: operations["revokeKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a key in an old one's place, which stays good for a while. */
+        post: operations["rotateKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/kinds": {
         parameters: {
             query?: never;
@@ -340,6 +409,144 @@ export interface paths {
         get: operations["listQueues"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the subscriptions. */
+        get: operations["listWebhooks"];
+        put?: never;
+        /** Subscribe an address to what happens to jobs. */
+        post: operations["createWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/deliveries/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a delivery again. */
+        post: operations["replayDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One subscription. */
+        get: operations["getWebhook"];
+        put?: never;
+        post?: never;
+        /** End a subscription. */
+        delete: operations["deleteWebhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent to a subscription, the newest first. */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Disable a subscription. */
+        post: operations["disableWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Enable a subscription, such as one that answered 410 Gone. */
+        post: operations["enableWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a new secret. */
+        post: operations["rotateWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test event. */
+        post: operations["testWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -477,6 +684,41 @@ export interface components {
              */
             limit?: number | null;
         };
+        /** @description `GET /v1/webhooks/{id}/deliveries` */
+        DeliveryList: {
+            /** @description The newest first. */
+            deliveries: components["schemas"]["DeliveryView"][];
+            /** @description `before` of the next page, if there may be one. */
+            next?: components["schemas"]["JobId"] | null;
+        };
+        /** @description One event on its way to one receiver. It is a job itself, of the same id. */
+        DeliveryView: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it is tried next, if it waits.
+             */
+            due_at?: string | null;
+            /** @description What happened to the job, or `test`. */
+            event: string;
+            /** @description Its id, and that of its job. */
+            id: components["schemas"]["JobId"];
+            /** @description Of which job it tells; none in a test. */
+            job?: components["schemas"]["JobId"] | null;
+            /**
+             * Format: int64
+             * @description The event's place among the job's.
+             */
+            sequence: number;
+            /** @description `completed` once the receiver took it, `failed` when it is given up and can be replayed. */
+            state: components["schemas"]["JobState"];
+            /** @description Every try so far, the first first. */
+            tries: components["schemas"]["TryView"][];
+        };
         /** @description An error as it is stored with an attempt and shown by the API. */
         ErrorReport: {
             /** @description A stable word for programs, e.g. `timeout`, `panic`, `not_an_image`. */
@@ -501,10 +743,19 @@ export interface components {
             /** @description The job. */
             subject: components["schemas"]["JobId"];
             /**
+             * @description Whose job it is.
+             * @default default
+             */
+            tenant: string;
+            /**
              * Format: date-time
              * @description When it happened.
              */
             time: string;
+            /** @description The job's place in a distributed trace: CloudEvents' extension for it. */
+            traceparent?: string | null;
+            /** @description What goes with it. */
+            tracestate?: string | null;
             /** @description `longshore.job.` and the word. */
             type: string;
         };
@@ -529,6 +780,10 @@ export interface components {
             outcome?: string | null;
             /** @description How far the attempt is. */
             progress?: components["schemas"]["Progress"] | null;
+            /** @description The completed job's output. Only webhooks bring it, and only where it fits. */
+            result?: unknown;
+            /** @description Where the output is, in a webhook that it does not fit into: a path of the API. */
+            result_url?: string | null;
             /**
              * Format: int64
              * @description Rises by one with every transition of this job, so that a hole shows; a progress has that of the transition before it.
@@ -666,6 +921,104 @@ export interface components {
             version: number;
             /** @description What it waits for; only while pending. */
             waiting?: components["schemas"]["Waiting"] | null;
+            /** @description Who is told of its end, without the secret. */
+            webhook?: components["schemas"]["JobWebhook"] | null;
+        };
+        /** @description Who is told of one job. */
+        JobWebhook: {
+            /** @description Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three. */
+            events?: components["schemas"]["EventWord"][] | null;
+            /** @description What it is signed with. Without one it is not signed. */
+            secret?: components["schemas"]["Secret"] | null;
+            /** @description Where it is POSTed: https, on the public internet. */
+            url: string;
+        };
+        /** @description Keys, the oldest first. */
+        KeyList: {
+            /** @description The keys. */
+            keys: components["schemas"]["KeyView"][];
+        };
+        /** @description A key just made. */
+        KeyMade: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description From when on it is good no more.
+             */
+            expires_at?: string | null;
+            /** @description Whether it opens the door now. */
+            good: boolean;
+            /** @description Names it, in logs too. */
+            id: string;
+            /** @description The key itself. It is kept nowhere and never shown again. */
+            key: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to the minute.
+             */
+            last_used_at?: string | null;
+            /** @description What its owner calls it. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description When somebody revoked it.
+             */
+            revoked_at?: string | null;
+            /** @description What it may do. */
+            scopes: string[];
+            /** @description For whom it acts. */
+            tenant: string;
+        };
+        /** @description Asks for a key. */
+        KeyRequest: {
+            /**
+             * Format: double
+             * @description How long it is good; until it is revoked unless said otherwise.
+             */
+            expires_in_seconds?: number | null;
+            /** @description What its owner calls it. */
+            name: string;
+            /** @description What it may do: some of `submit`, `read`, `cancel` and `admin`, which is all of them. */
+            scopes: string[];
+            /** @description For whom it acts; the caller's own tenant unless said otherwise, and only a key of `default` may say otherwise. */
+            tenant?: string | null;
+        };
+        /** @description What is shown of a key. */
+        KeyView: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description From when on it is good no more.
+             */
+            expires_at?: string | null;
+            /** @description Whether it opens the door now. */
+            good: boolean;
+            /** @description Names it, in logs too. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to the minute.
+             */
+            last_used_at?: string | null;
+            /** @description What its owner calls it. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description When somebody revoked it.
+             */
+            revoked_at?: string | null;
+            /** @description What it may do. */
+            scopes: string[];
+            /** @description For whom it acts. */
+            tenant: string;
         };
         /** @description What `GET /v1/kinds` answers. */
         KindList: {
@@ -720,7 +1073,8 @@ export interface components {
             concurrency: number | null;
             /**
              * Format: uint32
-             * @description How many of the worker's slots one attempt takes, e.g. 2 for a transcode that fills two cores. Default 1.
+             * @description How many of the worker's slots one attempt takes, e.g. 2 for a transcode that fills two cores. 0 for one that only waits for
+             *     others: then `concurrency` alone limits them. Default 1.
              * @default 1
              */
             cost: number;
@@ -848,6 +1202,16 @@ export interface components {
              */
             skipped: number;
         };
+        /** @description Asks for a new key in an old one's place. */
+        RotateRequest: {
+            /**
+             * Format: double
+             * @description How long the old one stays good beside it; the server's `auth.rotation_overlap` unless said otherwise.
+             */
+            overlap_seconds?: number | null;
+        };
+        /** @description What sender and receiver share. It is never shown by `{:?}`, only by [`Secret::reveal`], and in JSON, which is for the two alone. */
+        Secret: string;
         /** @description The body of `POST /v1/jobs`. `run_at` and `delay_seconds` exclude each other. */
         SubmitRequest: {
             /** @description An id of the caller's that follows the job through logs and events. */
@@ -887,6 +1251,35 @@ export interface components {
              *     making another. 1 to 255 visible ASCII characters.
              */
             unique_key?: string | null;
+            /** @description Who is told of its end over HTTP, beside the subscriptions of `/v1/webhooks`. */
+            webhook?: components["schemas"]["JobWebhook"] | null;
+        };
+        /** @description One try to deliver. */
+        TryView: {
+            /** @description How the answer's body begins. */
+            answer?: string | null;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /**
+             * Format: uint32
+             * @description The attempt of its job.
+             */
+            attempt: number;
+            /**
+             * Format: double
+             * @description How long it took.
+             */
+            duration_seconds: number;
+            /** @description Why it was no delivery. */
+            error?: string | null;
+            /**
+             * Format: uint16
+             * @description What the receiver answered.
+             */
+            status?: number | null;
         };
         /** @description A job's addresses, absolute or relative to the server. */
         Urls: {
@@ -901,6 +1294,55 @@ export interface components {
         };
         /** @description What a pending job waits for. */
         Waiting: "queued" | "scheduled" | "backing_off" | "blocked";
+        /** @description `GET /v1/webhooks` */
+        WebhookList: {
+            /** @description The oldest first. */
+            webhooks: components["schemas"]["WebhookView"][];
+        };
+        /** @description The body of `POST /v1/webhooks`: who is told of all jobs, or of all of some kinds. */
+        WebhookRequest: {
+            /** @description Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three. */
+            events?: components["schemas"]["EventWord"][] | null;
+            /** @description Of which kinds; left out or empty: of all. */
+            kinds?: string[];
+            /** @description Where it is POSTed: https, on the public internet. */
+            url: string;
+        };
+        /** @description The body of `POST /v1/webhooks/{id}/rotate`. */
+        WebhookRotation: {
+            /**
+             * Format: double
+             * @description So long both secrets sign; left out: as the server is set, a day by default. 0: the old one is no secret any more.
+             */
+            overlap_seconds?: number | null;
+        };
+        /** @description A subscription. */
+        WebhookView: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Why nothing is. */
+            disabled_reason?: string | null;
+            /** @description Whether anything is sent. */
+            enabled: boolean;
+            /** @description Of what. */
+            events: components["schemas"]["EventWord"][];
+            /** @description Its id. */
+            id: string;
+            /** @description Of which kinds; empty: of all. */
+            kinds: string[];
+            /**
+             * Format: date-time
+             * @description Until when earlier secrets sign too.
+             */
+            old_secret_until?: string | null;
+            /** @description What it is signed with. Only in the answer that made it: keep it, for it is never shown again. */
+            secret?: components["schemas"]["Secret"] | null;
+            /** @description Where it is POSTed. */
+            url: string;
+        };
         /** @description What `GET /v1/workers` answers. */
         WorkerList: {
             /** @description Those with a live lease, the oldest first. */
@@ -946,6 +1388,24 @@ export interface components {
     responses: {
         /** @description `urn:longshore:problem:malformed_request`: The request cannot be read. */
         Problem400: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `urn:longshore:problem:unauthenticated`: The caller is not known. */
+        Problem401: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `urn:longshore:problem:forbidden`: The caller may not do this. */
+        Problem403: {
             headers: {
                 [name: string]: unknown;
             };
@@ -1019,6 +1479,17 @@ export interface components {
         /** @description `urn:longshore:problem:idempotency_key_reused`: The key came before with another body. `urn:longshore:problem:invalid_request`: A field is not as it should be. `urn:longshore:problem:invalid_payload`: The payload does not fit its kind. `urn:longshore:problem:unknown_kind`: There is no such kind. */
         Problem422: {
             headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `urn:longshore:problem:rate_limited`: Too many calls. `urn:longshore:problem:quota_exceeded`: The tenant has all it may have. */
+        Problem429: {
+            headers: {
+                /** @description Seconds after which to ask again. */
+                "Retry-After"?: string;
                 [name: string]: unknown;
             };
             content: {
@@ -1219,6 +1690,9 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1246,10 +1720,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             408: components["responses"]["Problem408"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1277,10 +1754,47 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             408: components["responses"]["Problem408"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    followAll: {
+        parameters: {
+            query?: {
+                /** @description Only of these kinds, with commas between them. */
+                kind?: string;
+                /** @description Only where the job is in one of these states after it, with commas between them. */
+                state?: string;
+            };
+            header?: {
+                /** @description The id of the last frame: the stream goes on after it, at any API process. Begins now without. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As a job's stream, but a frame's `id` is a place in this stream; the event's own is in `data`. A frame of the word `gap` (its `data`: `reason`, `since`, `detail`) says that not everything from `since` on was told. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Event"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1288,7 +1802,7 @@ export interface operations {
     uploadFile: {
         parameters: {
             query?: {
-                /** @description What it is called; never used as a path. */
+                /** @description What it is called, at most 255 bytes; never used as a path. */
                 name?: string;
             };
             header?: never;
@@ -1313,9 +1827,12 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             408: components["responses"]["Problem408"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1340,7 +1857,10 @@ export interface operations {
                     "application/json": components["schemas"]["FileView"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1348,7 +1868,7 @@ export interface operations {
     listJobs: {
         parameters: {
             query?: {
-                /** @description pending, running, completed, failed or canceled. */
+                /** @description Only in this state. */
                 state?: "pending" | "running" | "completed" | "failed" | "canceled";
                 /** @description Only of this kind. */
                 kind?: string;
@@ -1373,6 +1893,9 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1387,6 +1910,8 @@ export interface operations {
                 Prefer?: string;
                 /** @description Follows the job through logs and events, unless the body has a correlation_id. */
                 "X-Request-Id"?: string;
+                /** @description The job's place in a distributed trace, with `tracestate`: W3C Trace Context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -1432,10 +1957,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             408: components["responses"]["Problem408"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1448,6 +1976,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Follows the job through logs and events, unless the body has a correlation_id. */
                 "X-Request-Id"?: string;
+                /** @description The job's place in a distributed trace, with `tracestate`: W3C Trace Context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -1468,10 +1998,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             408: components["responses"]["Problem408"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1514,7 +2047,10 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1571,8 +2107,11 @@ export interface operations {
                 };
                 content?: never;
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
             416: components["responses"]["Problem416"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1606,8 +2145,11 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
             409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1643,7 +2185,10 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1668,8 +2213,133 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
             409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caller's tenant's keys; everybody's for a key of `default`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    createKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyRequest"];
+            };
+        };
+        responses: {
+            /** @description The key. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyMade"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            408: components["responses"]["Problem408"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    revokeKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is revoked, or was before. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    rotateKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateRequest"];
+            };
+        };
+        responses: {
+            /** @description The new key. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyMade"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1692,6 +2362,9 @@ export interface operations {
                     "application/json": components["schemas"]["KindList"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1714,6 +2387,308 @@ export interface operations {
                     "application/json": components["schemas"]["QueueList"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every subscription, the oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Made. Its secret is in this answer and in no other. */
+            201: {
+                headers: {
+                    /** @description Where the subscription is shown. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookView"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            408: components["responses"]["Problem408"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    replayDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is on its way, under the same webhook-id. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    getWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The subscription. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    deleteWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. What is on its way to it becomes dead letters. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                /** @description The most of them in one answer. */
+                limit?: number;
+                /** @description Only those older than this job: `next` of the page before. */
+                before?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, with every try. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    disableWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is told nothing. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    enableWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is told again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    rotateWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookRotation"];
+            };
+        };
+        responses: {
+            /** @description Both secrets sign for a while. The new one is in this answer alone. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookView"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A test is on its way, also where the subscription is disabled. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };
@@ -1736,6 +2711,9 @@ export interface operations {
                     "application/json": components["schemas"]["WorkerList"];
                 };
             };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };

@@ -17,7 +17,7 @@ enum Form {
 use Form::{None, Told};
 
 /// A command, its form for people, and its JSON form.
-const STORIES: [(&str, Form, Form); 30] = [
+const STORIES: [(&str, Form, Form); 31] = [
     ("dev", Told("servers", DEV), Told("servers", DEV)),
     ("all", Told("servers", SERVERS), Told("servers", SERVERS)),
     ("api", Told("servers", SERVERS), Told("servers", SERVERS)),

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{beside, python};
 
 /// Said by `make clients`: the shapes are written and not compared.
-const WRITE: &str = "LONGSHORE_WRITE_CLIENTS";
+const WRITE: &str = "WRITE_CLIENTS";
 /// Its first line.
 const HEAD: &str = "Written by `make clients`. Longer than 400 lines because it is all that the API says of itself.";
 const PATIENCE: Duration = Duration::from_secs(120);

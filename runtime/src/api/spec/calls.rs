@@ -6,7 +6,7 @@ mod webhooks;
 
 use longshore_sdk::api::{
     BatchAnswer, BatchRequest, DeadLetterChoice, FileView, JobList, JobView, KindList, PurgedMany, QueueList,
-    Readiness, ReplayedMany, SubmitRequest, WorkerList,
+    ReplayedMany, SubmitRequest, WorkerList,
 };
 
 use super::{Shape, shape};
