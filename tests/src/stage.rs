@@ -16,8 +16,8 @@ use crate::rabbitmq::RabbitMq;
 use crate::scratch;
 use crate::until::poll;
 
-/// No job of a story takes longer, on two busy cores.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// No job of a story takes longer, on two busy cores of a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running Longshore with the trial executor beside the built-in ones.
 pub struct Stage {

@@ -27,7 +27,7 @@ impl Follower {
     /// Follows by now.
     async fn join(address: SocketAddr) -> Result<Self> {
         let mut socket = TcpStream::connect(address).await?;
-        socket.write_all(b"GET /v1/events HTTP/1.1\r\nhost: longshore\r\naccept: text/event-stream\r\n\r\n").await?;
+        socket.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n").await?;
         let mut follower = Self { socket, heard: vec![] };
         follower.until("\nid: ").await?;
         Ok(follower)
