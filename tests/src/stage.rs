@@ -16,8 +16,8 @@ use crate::rabbitmq::RabbitMq;
 use crate::scratch;
 use crate::until::poll;
 
-/// No job of a story takes longer, on two busy cores of a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+/// No job of a story takes longer, on two busy cores.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running Longshore with the trial executor beside the built-in ones.
 pub struct Stage {
@@ -190,10 +190,26 @@ impl Stage {
         self.when(id, "to be settled", |job| !matches!(job["state"].as_str(), Some("pending" | "running"))).await
     }
 
+    /// Waits until a job that takes longer than others is settled.
+    pub async fn settled_within(&self, id: &str, patience: Duration) -> Result<Value> {
+        let settled = |job: &Value| !matches!(job["state"].as_str(), Some("pending" | "running"));
+        self.look_for(id, "to be settled", patience, settled).await
+    }
+
     /// Waits until the job looks so.
     pub async fn when(&self, id: &str, what: &str, looks_so: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.look_for(id, what, PATIENCE, looks_so).await
+    }
+
+    async fn look_for(
+        &self,
+        id: &str,
+        what: &str,
+        patience: Duration,
+        looks_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         let look = || async { self.job(id).await.ok().filter(|job| looks_so(job)) };
-        match poll(&format!("job {id} {what}"), PATIENCE, look).await {
+        match poll(&format!("job {id} {what}"), patience, look).await {
             Ok(job) => Ok(job),
             Err(error) => Err(error.context(format!("its last state: {:?}", self.job(id).await))),
         }

@@ -112,6 +112,9 @@ fn moved_at_once(job: &Value) -> Result<()> {
     Ok(())
 }
 
+/// One thread of a slow machine, beside other stories.
+const LONG: std::time::Duration = std::time::Duration::from_secs(300);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcode_outlives_ten_rolls_of_all_workers_and_hardly_a_frame_is_encoded_twice() -> Result<()> {
     let (broker, database) = (RabbitMq::shared().await?.vhost().await?, Postgres::shared().await?.database().await?);
@@ -125,14 +128,14 @@ async fn a_transcode_outlives_ten_rolls_of_all_workers_and_hardly_a_frame_is_enc
     let payload = json!({"source": {"file": stage.upload(&clip).await?}, "video": {"preset": "h264_720p"}});
 
     let clean = stage.submit("media.transcode", payload.clone()).await?;
-    let job = stage.settled(&clean).await?;
+    let job = stage.settled_within(&clean, LONG).await?;
     ensure!(job["state"] == "completed", "{job}");
     let clean_work = encoded(stage.dir.path())?;
     ensure!(clean_work == SECONDS as usize * 25, "{clean_work} frames: the count cannot be trusted");
 
     let rolled = stage.submit("media.transcode", payload).await?;
     let worked = roll(&mut stage, &rolled, clean_work).await?;
-    let job = stage.settled(&rolled).await?;
+    let job = stage.settled_within(&rolled, LONG).await?;
     ensure!(job["state"] == "completed", "{job}");
     moved_at_once(&job)?;
     let work = (worked + encoded(stage.dir.path())?) as f64 / clean_work as f64;
