@@ -56,12 +56,12 @@ impl Eye {
         poll("the jobs of a dead worker to be rescued", patience, jobs).await
     }
 
-    /// Waits until this process has just begun long work, and answers which attempt it is. In thin times there may be none.
-    pub async fn long_work_of(&self, pid: u32, patience: Duration) -> Result<(JobId, i32)> {
-        let pid = pid.cast_signed();
-        let sql = "select job, attempt from (select * from chaos.starts order by seq desc limit 50) newest \
-             where pid = $1 and work_ms >= 1000 and at > now() - interval '300 ms'";
-        let look = || async { self.ask(sql, &[&pid]).await.ok()?.into_iter().next() };
+    /// Waits until this process has just begun work of at least this length, and answers which attempt it is: half of it is left.
+    pub async fn long_work_of(&self, pid: u32, long: Duration, patience: Duration) -> Result<(JobId, i32)> {
+        let (pid, ms) = (pid.cast_signed(), i64::try_from(long.as_millis())?);
+        let sql = "select job, attempt from (select * from chaos.starts order by seq desc limit 1000) newest \
+             where pid = $1 and work_ms >= $2::bigint and at > now() - interval '1 ms' * ($2::bigint / 2)";
+        let look = || async { self.ask(sql, &[&pid, &ms]).await.ok()?.into_iter().next() };
         let row = poll("a worker to begin long work", patience, look).await?;
         Ok((JobId(row.get("job")), row.get("attempt")))
     }
@@ -71,6 +71,13 @@ impl Eye {
         let sql = "select count(*) from chaos.starts where job = $1 and attempt > $2";
         let look = || async { self.count(sql, &[&job.0, &attempt]).await.is_ok_and(|n| n > 0).then_some(()) };
         poll("a newer attempt to begin", patience, look).await
+    }
+
+    /// Waits until this attempt came too late with its effect.
+    pub async fn refused(&self, job: JobId, attempt: i32, patience: Duration) -> Result<()> {
+        let sql = "select count(*) from chaos.stale where job = $1 and attempt = $2";
+        let look = || async { self.count(sql, &[&job.0, &attempt]).await.is_ok_and(|n| n > 0).then_some(()) };
+        poll("a late attempt to be refused", patience, look).await
     }
 
     async fn client(&self) -> Result<Arc<Client>> {

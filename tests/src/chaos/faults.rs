@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use longshore_sdk::JobId;
 use rustix::process::Signal;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::chance::Chance;
+use super::crew::Seat;
 use super::fault::Fault;
 use super::world::World;
 use super::{duplicates, pass};
@@ -24,8 +27,14 @@ const FOR_A_WHILE: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_millis(80);
 /// What a throttled network carries a second, of each connection.
 const FEW_BYTES: usize = 4_000;
-/// How long a pause waits for a worker with long work. One without proves little, but is a pause all the same.
+/// Work that is sure to be unfinished when its worker is frozen, within the executor's timeout.
+const LONG_WORK: Duration = Duration::from_secs(8);
+/// How long a pause waits for its worker to begin such work before it submits more.
 const FOR_WORK: Duration = Duration::from_secs(15);
+/// A thawed attempt writes at once, or its database is away.
+const FOR_REFUSAL: Duration = Duration::from_secs(15);
+/// How often a pause is tried until it shows.
+const PAUSES: usize = 4;
 /// A drain may take its grace period and what follows.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Ids published again at once.
@@ -77,23 +86,47 @@ impl World {
         Ok(())
     }
 
-    /// Frozen in the midst of long work until another has begun the same job, then thawed: it believes that it still has its lease, and
-    /// so does its attempt.
+    /// A pause that nobody came too late from proves nothing, so it is tried again; who else was struck just then is chance.
     async fn pause_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
-        let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
-        let worker = self.crew.working(&mut seat).await?;
+        for _ in 0..PAUSES {
+            let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
+            if self.pause(&mut seat).await? {
+                return Ok(());
+            }
+        }
+        bail!("no attempt of a paused worker came too late, in {PAUSES} pauses")
+    }
+
+    /// Frozen in the midst of long work until another has begun the same job, then thawed: it believes that it still has its lease, and
+    /// so does its attempt. Whether that came too late with its effect, and was refused.
+    async fn pause(self: &Arc<Self>, seat: &mut Seat) -> Result<bool> {
+        let worker = self.crew.working(seat).await?;
         let process = seat.process().process();
-        let work = self.eye.long_work_of(process.pid(), FOR_WORK).await;
+        let (job, attempt) = self.long_work_of(process.pid()).await?;
         let frozen = Instant::now();
         process.sigstop();
         let rescued = self.eye.gone(worker, PATIENCE).await;
         self.tally.recovered(Fault::WorkerPause, frozen);
-        if let Ok((job, attempt)) = work {
-            // It may have to queue behind many others; then this pause proves less.
-            let _ = self.eye.begun_again(job, attempt, FOR_WORK).await;
-        }
+        let again = self.eye.begun_again(job, attempt, PATIENCE).await;
         process.sigcont();
-        rescued
+        rescued.and(again)?;
+        Ok(self.eye.refused(job, attempt, FOR_REFUSAL).await.is_ok())
+    }
+
+    /// Long work that this process has just begun; there is so much of it submitted that each worker gets some.
+    async fn long_work_of(&self, pid: u32) -> Result<(JobId, i32)> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            for _ in 0..2 * self.plan.workers {
+                let key = format!("long-{}", Uuid::now_v7());
+                self.submit(&key, &json!({"work_ms": LONG_WORK.as_millis()}), "high").await?;
+            }
+            match self.eye.long_work_of(pid, LONG_WORK, FOR_WORK).await {
+                Err(error) if Instant::now() > until => return Err(error),
+                Err(_) => {}
+                Ok(work) => return Ok(work),
+            }
+        }
     }
 
     async fn roll_worker(&self, chance: &mut Chance) -> Result<()> {

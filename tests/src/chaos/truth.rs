@@ -18,8 +18,6 @@ use crate::until::poll;
 
 /// From the last acknowledgement to empty queues.
 const EMPTY: Duration = Duration::from_secs(60);
-/// A worker that goes on after its lease mostly stops its attempts before they come too late; of so many pauses one shows.
-const PAUSES_THAT_SHOW: usize = 10;
 /// So many jobs of a violation are named.
 const NAMED: usize = 5;
 
@@ -187,8 +185,10 @@ impl Truth {
                 self.violations.push(format!("{}: {planned} planned, {injected} injected", fault.word()));
             }
         }
-        if world.plan.planned(Fault::WorkerPause) >= PAUSES_THAT_SHOW && self.stale == 0 {
-            self.violations.push("workers were paused past their lease, and no stale attempt was seen".to_owned());
+        let pauses = world.plan.planned(Fault::WorkerPause);
+        if self.stale < pauses {
+            self.violations
+                .push(format!("{pauses} pauses past a lease, and only {} attempts came too late", self.stale));
         }
     }
 
