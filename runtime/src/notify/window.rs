@@ -164,26 +164,27 @@ impl Window {
     async fn hear_all(&self, mut heard: mpsc::Receiver<broker::Heard<Announcement>>) {
         let mut batch = vec![];
         while heard.recv_many(&mut batch, BATCH).await > 0 {
-            if let Some(since) = self.hear(batch.drain(..)) {
+            let mut rest = batch.drain(..);
+            // In their order: what was heard after a gap is told after it.
+            while let Some(since) = self.hear_until_gap(&mut rest) {
                 self.bridge(since).await;
             }
             self.inner.news.send_replace(());
         }
     }
 
-    /// Since when something may not have been heard, if there is a gap.
-    fn hear(&self, heard: impl Iterator<Item = broker::Heard<Announcement>>) -> Option<i64> {
-        let (mut ring, mut gap) = (self.ring(), None);
+    /// Since when something may not have been heard, if a gap is among them.
+    fn hear_until_gap(&self, heard: &mut impl Iterator<Item = broker::Heard<Announcement>>) -> Option<i64> {
+        let mut ring = self.ring();
         for heard in heard {
             match heard {
                 broker::Heard::Message(announcement) => {
-                    read(&announcement).into_iter().for_each(|event| ring.push(event))
+                    read(&announcement).into_iter().for_each(|event| ring.push(event));
                 }
-                // Before what was heard after it moves the mark on.
-                broker::Heard::Gap => gap = gap.or(Some(ring.unsure_since())),
+                broker::Heard::Gap => return Some(ring.unsure_since()),
             }
         }
-        gap
+        None
     }
 
     /// Something may not have been heard. What comes meanwhile waits, and becomes another gap when it is too much.
