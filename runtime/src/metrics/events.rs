@@ -164,7 +164,7 @@ impl Metrics {
     pub fn answered(&self, method: &str, template: Option<&str>, status: u16, took: Duration) {
         let call = labels::call(method, template);
         self.count(Name::HttpRequests, call * STATUS_CLASSES.len() + labels::status_class(status));
-        self.sample(Name::HttpDuration, self.route(call), took.as_secs_f64());
+        self.sample(Name::HttpDuration, labels::work(call), took.as_secs_f64());
     }
 
     /// A submit came to its end.

@@ -43,6 +43,10 @@ pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 /// Answers, by the hundred.
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
+/// What a call is for. Durations are told by it and not by route: a target is set for submits or for reads, never for one of many
+/// routes, and each route would cost fifteen series.
+pub const WORKS: [&str; 7] = ["submit", "read", "change", "follow", "transfer", "page", OTHER];
+
 /// Every call of the API: a test compares it with the router.
 pub const CALLS: [(&str, &str); 39] = [
     ("POST", "/v1/jobs"),
@@ -91,6 +95,22 @@ pub const CALLS: [(&str, &str); 39] = [
 pub fn call(method: &str, template: Option<&str>) -> usize {
     let is = |(m, route): &(&str, &str)| *m == method && (Some(*route) == template || *route == OTHER);
     CALLS.iter().position(is).unwrap_or(CALLS.len() - 1)
+}
+
+/// The place of what the call of this place is for.
+pub fn work(call: usize) -> usize {
+    let (method, route) = CALLS[call];
+    let transfers = |route: &str| route.starts_with("/v1/files") || route.contains("/artifacts/");
+    let word = match (method, route) {
+        (OTHER, _) => OTHER,
+        ("POST", "/v1/jobs" | "/v1/jobs/batch") => "submit",
+        (_, route) if route.ends_with("/events") => "follow",
+        (_, route) if transfers(route) => "transfer",
+        (_, route) if !route.starts_with("/v1/") && route != OTHER => "page",
+        ("GET" | "HEAD", _) => "read",
+        _ => "change",
+    };
+    WORKS.iter().position(|work| *work == word).expect("the words are of the set")
 }
 
 /// The place of an answer's hundred; what is none of them is a failure of ours.
@@ -157,6 +177,28 @@ mod tests {
         for (method, template) in [("BREW", Some("/v1/jobs")), ("GET", None), ("GET", Some("/v1/new"))] {
             assert_eq!(CALLS[call(method, template)], (OTHER, OTHER));
         }
+    }
+
+    #[test]
+    fn what_a_call_is_for_is_told_by_its_method_and_route() {
+        let words = [
+            (("POST", "/v1/jobs"), "submit"),
+            (("POST", "/v1/jobs/batch"), "submit"),
+            (("GET", "/v1/jobs"), "read"),
+            (("HEAD", OTHER), "read"),
+            (("POST", "/v1/jobs/{id}/cancel"), "change"),
+            (("DELETE", "/v1/keys/{id}"), "change"),
+            (("GET", "/v1/jobs/{id}/events"), "follow"),
+            (("GET", "/v1/jobs/{id}/artifacts/{name}"), "transfer"),
+            (("POST", "/v1/files"), "transfer"),
+            (("GET", "/docs"), "page"),
+            ((OTHER, OTHER), OTHER),
+        ];
+        for (call, word) in words {
+            let place = CALLS.iter().position(|one| *one == call).unwrap();
+            assert_eq!(WORKS[work(place)], word, "{call:?}");
+        }
+        (0..CALLS.len()).for_each(|call| assert!(work(call) < WORKS.len()));
     }
 
     #[test]

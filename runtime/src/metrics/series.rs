@@ -16,8 +16,6 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// Sorted.
     kinds: Vec<String>,
-    /// The API's routes, each once.
-    routes: Vec<&'static str>,
     /// By [`Name`]; of metrics of other roles there are none.
     families: Vec<Family>,
     /// Kinds with queue statistics.
@@ -39,13 +37,10 @@ impl Metrics {
     pub fn new<'a>(roles: &[Role], kinds: impl IntoIterator<Item = &'a str>) -> Self {
         let kinds: BTreeSet<String> = kinds.into_iter().map(str::to_owned).collect();
         let recorder = builder().build_recorder();
-        let mut routes: Vec<&str> = CALLS.iter().map(|(_, route)| *route).collect();
-        routes.sort_unstable();
-        routes.dedup();
         let handle = recorder.handle();
         let queues = Mutex::new(kinds.clone());
         let kinds = kinds.into_iter().collect();
-        let mut ours = Self { recorder, handle, kinds, routes, families: vec![], queues };
+        let mut ours = Self { recorder, handle, kinds, families: vec![], queues };
         let here = |metric: &Metric| roles.contains(&metric.role) || metric.role == Role::Agents && !roles.is_empty();
         ours.families = TABLE.iter().map(|metric| ours.family(metric, here(metric))).collect();
         ours.begin();
@@ -65,11 +60,6 @@ impl Metrics {
     /// The place of a kind; after the last, if it is none of this process.
     pub(super) fn kind(&self, kind: &str) -> usize {
         self.kinds.binary_search_by(|known| known.as_str().cmp(kind)).unwrap_or(self.kinds.len())
-    }
-
-    /// The place of a call's route.
-    pub(super) fn route(&self, call: usize) -> usize {
-        self.routes.binary_search(&CALLS[call].1).unwrap_or(0)
     }
 
     /// Counts, where there is such a series.
@@ -151,7 +141,6 @@ impl Metrics {
             Labels::KindAnd(label, values) => each(label, values, kinds().collect()),
             Labels::AnyKindAnd(label, values) => each(label, values, kinds().chain([OTHER.into()]).collect()),
             Labels::One(label, values) => values.iter().map(|value| vec![(label, (*value).into())]).collect(),
-            Labels::Routes => self.routes.iter().map(|route| vec![("route", (*route).into())]).collect(),
             Labels::Calls => CALLS.iter().flat_map(|call| STATUS_CLASSES.map(|class| answer(*call, class))).collect(),
         }
     }

@@ -34,8 +34,6 @@ pub enum Labels {
     One(&'static str, &'static [&'static str]),
     /// Method and route of the API's calls, and the hundred of the status.
     Calls,
-    /// The routes of the API.
-    Routes,
 }
 
 /// One metric.
@@ -81,7 +79,7 @@ macro_rules! table {
     };
 }
 
-use Labels::{AnyKindAnd, Calls, Kind, KindAnd, LedgerKind, None, One, Routes};
+use Labels::{AnyKindAnd, Calls, Kind, KindAnd, LedgerKind, None, One};
 use Role::{Agents, Api, Worker};
 use Sort::{Counter, Gauge, Histogram};
 
@@ -132,7 +130,7 @@ table! {
         "Errors of the ledger's database: unavailable may pass, refused will not.";
     HttpRequests "longshore_http_requests_total" Counter, "requests", Calls, Api,
         "Requests answered.";
-    HttpDuration "longshore_http_request_duration_seconds" Histogram(HTTP), "seconds", Routes, Api,
+    HttpDuration "longshore_http_request_duration_seconds" Histogram(HTTP), "seconds", One("work", &labels::WORKS), Api,
         "From a request's head to the head of its answer; a long-poll waits within.";
     JobsSubmitted "longshore_jobs_submitted_total" Counter, "jobs", AnyKindAnd("result", &labels::RESULTS), Api,
         "Submits over HTTP whose body could be read, by result.";
@@ -200,7 +198,6 @@ fn describe(labels: Labels) -> String {
         One("version", _) => "`version`".to_owned(),
         One(label, values) => of(label, values),
         Calls => format!("`method`, `route`; {}", of("status_class", &labels::STATUS_CLASSES)),
-        Routes => "`route`".to_owned(),
     }
 }
 

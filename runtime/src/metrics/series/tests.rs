@@ -63,11 +63,11 @@ fn a_submit_of_an_unknown_kind_makes_no_series() {
 }
 
 #[test]
-fn a_request_counts_under_its_route_and_hundred() {
+fn a_request_counts_under_its_route_and_hundred_and_takes_time_as_what_it_is_for() {
     let metrics = Metrics::new(&ALL, []);
     metrics.answered("GET", Some("/v1/jobs/{id}"), 404, Duration::from_millis(20));
     let requests = "longshore_http_requests_total{method=\"GET\",route=\"/v1/jobs/{id}\",status_class=\"4xx\"}";
-    let bucket = "longshore_http_request_duration_seconds_bucket{route=\"/v1/jobs/{id}\",le=\"0.025\"}";
+    let bucket = "longshore_http_request_duration_seconds_bucket{work=\"read\",le=\"0.025\"}";
     assert_eq!([value(&metrics, requests), value(&metrics, bucket)], [Some(1.0); 2], "{}", metrics.render());
 }
 
