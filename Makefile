@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test clients chaos bench lint fmt clean help
+.PHONY: demo test clients chaos seeds bench lint fmt clean help
 
 demo: ## Start Longshore with nothing around it, submit jobs and watch them finish
 	@.ci/install build demo
@@ -24,6 +24,10 @@ chaos: ## Everything goes wrong at once, for minutes (PLAN=short) or half an hou
 	@.ci/install build test
 	cargo build --release -p longshore-tests --bins
 	$(TARGET)/release/chaos --seed $(or $(SEED),1) --plan $(or $(PLAN),full)
+
+seeds: ## The shipped code in simulated time, a storm for each of SEEDS=5000 seeds, and how many it did in a minute
+	@.ci/install build
+	LONGSHORE_SEEDS=$(or $(SEEDS),5000) cargo test --release -p longshore-runtime --lib simulation::whatever -- --nocapture
 
 bench: ## How fast it is here, each figure beside a baseline of the same run
 	@.ci/install build test

@@ -2,7 +2,7 @@
 //! before and after every call that leaves a process. A day of faults passes in a second, and a seed that fails fails again.
 //! It proves nothing about servers and threads; the chaos suite does that. Read `fate.rs` for the faults, `truth.rs` for what must hold.
 //!
-//! `LONGSHORE_SEEDS=5000 cargo test -p longshore-runtime simulation` runs more of them, `LONGSHORE_SEED=17` one, with its trace.
+//! `make seeds SEEDS=5000` runs more of them, `LONGSHORE_SEED=17 cargo test -p longshore-runtime simulation` one, with its trace.
 
 mod book;
 mod bug;

@@ -13,6 +13,7 @@ use super::guarded::stand_or_work;
 use super::{Done, Ending, given, tell};
 use crate::app::Executors;
 use crate::config::{Config, Given, LogFormat, Sources, guess};
+use crate::guard::Guard;
 use crate::stop::Stop;
 use crate::{app, telemetry};
 
@@ -185,12 +186,7 @@ impl All {
     pub(super) fn run(self, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>) -> Done {
         let config = self.flags.load()?;
         needs_servers("all", &config)?;
-        let work = async |guard, stop| {
-            let executors = executors(&config).await?;
-            refuse_unknown(&config.worker.kinds, &executors)?;
-            Ok(app::all(&config, executors, guard, stop).await?)
-        };
-        stand_or_work(&config, self.guarded, |guard| run_to_end(async |stop| work(guard, stop).await))
+        work(&config, self.guarded, executors, app::all)
     }
 }
 
@@ -227,13 +223,23 @@ impl Worker {
         let flags = [self.place.flags(), self.database.flags(), self.amqp.flags(), self.work.flags()].concat();
         let config = self.common.load(flags)?;
         needs_servers("worker", &config)?;
-        let work = async |guard, stop| {
-            let executors = executors(&config).await?;
-            refuse_unknown(&config.worker.kinds, &executors)?;
-            Ok(app::worker(&config, executors, guard, stop).await?)
-        };
-        stand_or_work(&config, self.guarded, |guard| run_to_end(async |stop| work(guard, stop).await))
+        work(&config, self.guarded, executors, app::worker)
     }
+}
+
+/// Runs what runs jobs, for the chosen kinds, behind its guard.
+fn work(
+    config: &Config,
+    guarded: bool,
+    executors: impl AsyncFnOnce(&Config) -> anyhow::Result<Executors>,
+    run: impl AsyncFnOnce(&Config, Executors, Guard, Stop) -> anyhow::Result<()>,
+) -> Done {
+    let run = async |guard, stop| {
+        let executors = executors(config).await?;
+        refuse_unknown(&config.worker.kinds, &executors)?;
+        Ok(run(config, executors, guard, stop).await?)
+    };
+    stand_or_work(config, guarded, |guard| run_to_end(async |stop| run(guard, stop).await))
 }
 
 impl Migrate {

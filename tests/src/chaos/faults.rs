@@ -100,9 +100,8 @@ impl World {
     /// Frozen in the midst of long work until another has begun the same job, then thawed: it believes that it still has its lease, and
     /// so does its attempt. Whether that came too late with its effect, and was refused.
     async fn pause(self: &Arc<Self>, seat: &mut Seat) -> Result<bool> {
-        let worker = self.crew.working(seat).await?;
+        let (worker, job, attempt) = self.long_work_of(seat).await?;
         let process = seat.process().process();
-        let (job, attempt) = self.long_work_of(process.pid()).await?;
         let frozen = Instant::now();
         process.sigstop();
         let rescued = self.eye.gone(worker, PATIENCE).await;
@@ -113,18 +112,20 @@ impl World {
         Ok(self.eye.refused(job, attempt, FOR_REFUSAL).await.is_ok())
     }
 
-    /// Long work that this process has just begun; there is so much of it submitted that each worker gets some.
-    async fn long_work_of(&self, pid: u32) -> Result<(JobId, i32)> {
+    /// Long work that the worker in the seat has just begun; there is so much of it submitted that each worker gets some.
+    async fn long_work_of(&self, seat: &mut Seat) -> Result<(Uuid, JobId, i32)> {
         let until = Instant::now() + PATIENCE;
         loop {
+            // Each time anew: an executor may take the process with it.
+            let worker = self.crew.working(seat).await?;
             for _ in 0..2 * self.plan.workers {
                 let key = format!("long-{}", Uuid::now_v7());
                 self.submit(&key, &json!({"work_ms": LONG_WORK.as_millis()}), "high").await?;
             }
-            match self.eye.long_work_of(pid, LONG_WORK, FOR_WORK).await {
+            match self.eye.long_work_of(seat.process().process().pid(), LONG_WORK, FOR_WORK).await {
                 Err(error) if Instant::now() > until => return Err(error),
                 Err(_) => {}
-                Ok(work) => return Ok(work),
+                Ok((job, attempt)) => return Ok((worker, job, attempt)),
             }
         }
     }
