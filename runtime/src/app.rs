@@ -38,6 +38,7 @@ use crate::notify::feed::Feed;
 use crate::notify::webhook::Messenger;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
+use crate::traces::{Road, Traces};
 use crate::worker::registry::Registry;
 use crate::worker::{self, Setup};
 pub use look::doctor;
@@ -55,6 +56,7 @@ struct Base {
     hints: Arc<Notify>,
     scratch: PathBuf,
     guard: Guard,
+    traces: Traces,
     /// No other process has this ledger.
     alone: bool,
 }
@@ -124,6 +126,7 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
         hints: Arc::default(),
         scratch: scratch(place.path())?,
         guard: Guard::default(),
+        traces: Traces::begin(&config.traces, Road::embedded())?,
         alone: true,
     };
     base.ledger.migrate().await?;
@@ -207,6 +210,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<usize> {
 impl Base {
     fn of_servers(config: &Config, ledger: Arc<dyn Ledger>, registry: Registry) -> anyhow::Result<Self> {
         let settings = rabbit(config)?;
+        let traces = Traces::begin(&config.traces, Road::rabbitmq(settings.topology.clone()))?;
         Ok(Self {
             ledger,
             heart_ledger: Arc::new(postgres(config, 1)?),
@@ -216,6 +220,7 @@ impl Base {
             hints: Arc::default(),
             scratch: scratch(&config.data_dir)?,
             guard: Guard::default(),
+            traces,
             alone: false,
         })
     }
@@ -322,6 +327,7 @@ impl Base {
             tracing::warn!(waited = ?END_WITHIN, "a loop did not notice the end and is left behind");
         }
         self.broker.close().await;
+        self.traces.end().await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! What an operator decides, in one value: the documented defaults, then a file, then `LONGSHORE_*`, then flags.
+//! What an operator decides, in one value: the documented defaults, then a file, then `LONGSHORE_*` (and OpenTelemetry's own
+//! variables), then flags.
 //! It refuses keys and variables it does not know (with a guess) and tells all mistakes at once; it opens nothing and
 //! connects to nothing. Read `config.default.toml` for the settings, [`layers`] for how they are laid over each other.
 
@@ -6,6 +7,7 @@ mod check;
 mod environment;
 mod guess;
 mod layers;
+mod otel;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use crate::api::{ApiSettings, AuthSettings, LimitSettings};
 use crate::notify::webhook::WebhookSettings;
 use crate::preflight::PreflightSettings;
 use crate::storage::StorageSettings;
+use crate::traces::TraceSettings;
 use crate::worker::WorkerSettings;
 pub(crate) use guess::guess;
 pub use layers::{Given, Mistakes, Sources};
@@ -67,6 +70,8 @@ pub struct Config {
     pub csv_import: CsvImportConfig,
     /// What is looked at before a worker starts.
     pub preflight: PreflightSettings,
+    /// Traces, for a collector.
+    pub traces: TraceSettings,
     /// What is told to operators.
     pub log: LogConfig,
 }
@@ -199,6 +204,7 @@ impl Default for Config {
                 limits: CsvImportLimits::default(),
             },
             preflight: PreflightSettings::default(),
+            traces: TraceSettings::default(),
             log: LogConfig { format: LogFormat::Text, level: "info".into() },
         }
     }

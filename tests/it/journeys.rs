@@ -13,6 +13,7 @@ mod hostile;
 mod hostile_callers;
 mod roads;
 mod tenants;
+mod traces;
 mod webhooks;
 
 /// Tells each story on both stages.

@@ -13,7 +13,8 @@ fn places(line: &Value) -> Vec<&Value> {
     [line, &line["span"]].into_iter().chain(spans).collect()
 }
 
-fn says<'a>(line: &'a Value, field: &str) -> Option<&'a Value> {
+/// What a line says under this name, itself or by a span around it.
+pub(crate) fn says<'a>(line: &'a Value, field: &str) -> Option<&'a Value> {
     places(line).into_iter().find_map(|place| place.get(field))
 }
 

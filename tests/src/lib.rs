@@ -5,6 +5,7 @@
 
 pub mod arrows;
 pub mod chaos;
+pub mod collector;
 pub mod house;
 pub mod http;
 pub mod longshore;

@@ -35,7 +35,7 @@ enum Front {
     /// One process for all.
     Dev { launch: Launch, running: Option<Longshore> },
     /// The API apart from the workers.
-    Servers { _api: Longshore, worker: Launch },
+    Servers { api: Longshore, worker: Launch },
 }
 
 impl Stage {
@@ -62,6 +62,14 @@ impl Stage {
         Self::on(&database, &broker).await
     }
 
+    /// The same, with these variables for both.
+    pub async fn servers_with(variables: &[(&str, &str)]) -> Result<Stage> {
+        let database = Postgres::shared().await?.database().await?;
+        let broker = RabbitMq::shared().await?.vhost().await?;
+        let with = |launch: Launch| variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        Self::raise(&database, &broker, with, |worker, _| Ok(with(worker))).await
+    }
+
     /// An API and one worker on these servers.
     pub async fn on(database_url: &str, amqp_url: &str) -> Result<Stage> {
         Self::with_lease(database_url, amqp_url, 3).await
@@ -79,14 +87,23 @@ impl Stage {
         amqp_url: &str,
         change: impl FnOnce(Launch, &Path) -> Result<Launch>,
     ) -> Result<Stage> {
+        Self::raise(database_url, amqp_url, |api| api, change).await
+    }
+
+    async fn raise(
+        database_url: &str,
+        amqp_url: &str,
+        change_api: impl FnOnce(Launch) -> Launch,
+        change_worker: impl FnOnce(Launch, &Path) -> Result<Launch>,
+    ) -> Result<Stage> {
         let dir = scratch::dir("stage")?;
         migrate(database_url, &dir).await?;
-        let api = dress(Longshore::api(database_url, amqp_url)?, &dir)?.start().await?;
+        let api = change_api(dress(Longshore::api(database_url, amqp_url)?, &dir)?).start().await?;
         let worker = Longshore::worker(database_url, amqp_url, &[], 4)?;
-        let worker = change(dress(worker, &dir)?, dir.path())?;
+        let worker = change_worker(dress(worker, &dir)?, dir.path())?;
         let worker = worker.ready(Ready::Says("working".to_owned()));
         let http = api.http()?;
-        let front = Front::Servers { _api: api, worker };
+        let front = Front::Servers { api, worker };
         let mut stage = Stage { http, dir, database_url: Some(database_url.to_owned()), front, workers: vec![] };
         stage.start_worker().await?;
         Ok(stage)
@@ -153,6 +170,14 @@ impl Stage {
         match &self.front {
             Front::Dev { running, .. } => running.as_ref().expect("a story looks at what it has started"),
             Front::Servers { .. } => &self.workers[0],
+        }
+    }
+
+    /// The process of the API.
+    pub fn api(&self) -> &Longshore {
+        match &self.front {
+            Front::Dev { .. } => self.worker(),
+            Front::Servers { api, .. } => api,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::ledger::{Answer, Ready, Unannounced};
 use crate::notify::{road, topic};
 use crate::stop::Stop;
+use crate::traces;
 
 /// Jobs in one pass.
 const BATCH: usize = 500;
@@ -82,8 +83,8 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
     match put(&*broker, &job).await {
         Ok(()) => Some((job.job, job.version)),
         Err(error) => {
-            let correlation_id = job.correlation_id.as_deref();
-            tracing::debug!(job.id = %job.job, job.kind = job.kind, correlation_id, %error, "not published; it stays due");
+            let (attempt, correlation_id) = (job.attempt, job.correlation_id.as_deref());
+            tracing::debug!(job.id = %job.job, job.kind = job.kind, attempt, correlation_id, %error, "not published; it stays due");
             None
         }
     }
@@ -91,10 +92,17 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
 
 /// Its acceptance goes first where it may not have been announced; both are on their way before either is confirmed.
 async fn put(broker: &dyn Broker, job: &Ready) -> Result<(), BrokerError> {
-    let (message, accepted) = (road::message(job), job.accepted());
-    let Some(accepted) = accepted else { return broker.publish(&message).await };
+    let Some(accepted) = job.accepted() else { return publish_one(broker, job).await };
     let announcement = topic::announcement(&accepted);
-    tokio::try_join!(broker.announce(&announcement), broker.publish(&message)).map(drop)
+    tokio::try_join!(broker.announce(&announcement), publish_one(broker, job)).map(drop)
+}
+
+async fn publish_one(broker: &dyn Broker, job: &Ready) -> Result<(), BrokerError> {
+    let mut message = road::message(job);
+    let span = traces::publish(&mut message);
+    let published = broker.publish(&message).await;
+    span.published(&published);
+    published
 }
 
 /// A job's history in order; if not all of it was taken, it is owed still.

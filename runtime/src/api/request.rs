@@ -2,7 +2,7 @@
 //! distributed trace. Both are answered with every answer, refusals too, and every line of the log about a request names its
 //! id. It decides nothing about the request. Read [`super::submit`] for how both get to a job.
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::params::{CORRELATION_ID_RULE, correlation_id_is_valid};
 use super::problem::{Answer, Fault, Refusal};
+use crate::traces::{self, Open};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -22,7 +23,7 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) struct Asked {
     /// The request's id; a job's correlation id, unless its caller names another.
     pub(super) id: String,
-    /// The request's place in a trace.
+    /// The request's place in a trace: its own span, where it is traced here, and else what its caller sent.
     pub(super) trace: Option<Trace>,
 }
 
@@ -33,8 +34,10 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
         Ok(id) => (id, None),
         Err(refusal) => (fresh(), Some(refusal)),
     };
-    let asked = Asked { id, trace };
-    let span = tracing::info_span!("request", request_id = asked.id);
+    let call = call(&request, &id, trace.as_ref());
+    let asked = Asked { id, trace: call.here().or(trace) };
+    let trace_id = asked.trace.as_ref().map(Trace::trace_id);
+    let span = tracing::info_span!("request", request_id = asked.id, trace_id);
     let mut answer = match refused {
         Some(refusal) => span.in_scope(|| refusal.into_response()),
         None => {
@@ -43,7 +46,14 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
         }
     };
     tell(answer.headers_mut(), &asked);
+    call.answered(answer.status().as_u16());
     answer
+}
+
+/// The call as a span, under its route's template.
+fn call(request: &Request, id: &str, trace: Option<&Trace>) -> Open {
+    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    traces::call(request.method().as_str(), template, request.uri().path(), id, trace)
 }
 
 /// The header's, or a fresh one.

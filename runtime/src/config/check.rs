@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use longshore_sdk::executor::kind_is_valid;
+use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, guess};
@@ -15,6 +16,8 @@ const NO_RATE: &str = "must be 0 for no limit, or a number of calls above it";
 /// Waits between tries to deliver a webhook.
 const MAX_TRIES: usize = 100;
 const MAX_PREFIX_BYTES: usize = 64;
+/// Some 1.5 GiB.
+const MAX_SPANS: usize = 1_000_000;
 
 /// The rules that `config` breaks, each as a sentence to follow the key's place.
 pub(super) fn faults(config: &Config) -> Vec<String> {
@@ -59,6 +62,15 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.csv_import.schema.is_empty(), "must name a schema, e.g. \"imports\""),
         (config.csv_import.limits.chunk_rows == 0, "must be at least 1"),
         (config.csv_import.limits.chunk_bytes == 0, "must be at least 1"),
+        (
+            !is_collector(&config.traces.endpoint),
+            "must be an http(s) URL, e.g. http://collector:4318/v1/traces, or empty",
+        ),
+        (config.traces.service_name.is_empty(), "must name the service, e.g. \"longshore\""),
+        (!(0.0..=1.0).contains(&config.traces.sample_ratio), "must be from 0 to 1"),
+        (!(1..=MAX_SPANS).contains(&config.traces.max_queue), "must be from 1 to 1000000"),
+        (config.traces.interval.is_zero(), "must be above 0: spans gather that long"),
+        (config.traces.timeout.is_zero(), "must be above 0: no collector answers in no time"),
     ];
     let broken = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
     broken
@@ -90,6 +102,11 @@ fn bad_checks(config: &Config) -> impl Iterator<Item = String> {
 fn bad_level(config: &Config) -> Option<String> {
     let error = EnvFilter::try_new(&config.log.level).err()?;
     Some(format!("{error}; write error, warn, info, debug or trace"))
+}
+
+fn is_collector(endpoint: &str) -> bool {
+    let http = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    endpoint.is_empty() || Url::parse(endpoint).is_ok_and(http)
 }
 
 fn prefix_is_valid(prefix: &str) -> bool {

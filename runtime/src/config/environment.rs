@@ -5,6 +5,7 @@ use toml::{Table, Value};
 
 use super::guess::guess;
 use super::layers::{Given, Leaf};
+use super::otel;
 
 const PREFIX: &str = "LONGSHORE_";
 
@@ -16,7 +17,8 @@ const OTHERS: [&str; 4] = ["LONGSHORE_CONFIG", "LONGSHORE_SERVER", "LONGSHORE_AP
 
 /// The settings among the variables, and the mistakes.
 pub(super) fn given(variables: &[(String, String)], leaves: &[Leaf]) -> (Vec<Given>, Vec<String>) {
-    let (mut given, mut mistakes) = (Vec::new(), Vec::new());
+    // Below ours, which say the same in this program's own words.
+    let (mut given, mut mistakes) = (otel::given(variables), Vec::new());
     for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         match leaf(name, leaves) {
             Some(leaf) => given.push(Given::by_variable(&leaf.key, read(value, &leaf.default), name)),

@@ -16,7 +16,7 @@ use super::{Config, DEFAULT_TOML, Origin, check};
 pub struct Sources {
     /// A file like `config.default.toml`.
     pub file: Option<PathBuf>,
-    /// The process's environment; only `LONGSHORE_*` is read.
+    /// The process's environment; only `LONGSHORE_*` is read, and of `OTEL_*` what traces need.
     pub environment: Vec<(String, String)>,
     /// `KEY=VALUE` texts of `--set`.
     pub sets: Vec<String>,

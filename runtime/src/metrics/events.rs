@@ -108,6 +108,16 @@ impl Metrics {
         self.sample(Name::WebhookDuration, 0, took.as_secs_f64());
     }
 
+    /// The collector took spans.
+    pub fn spans_exported(&self, count: usize) {
+        self.count_many(Name::Spans, 0, count as u64);
+    }
+
+    /// Spans are lost to whoever looks at traces.
+    pub fn spans_dropped(&self, count: usize) {
+        self.count_many(Name::Spans, 1, count as u64);
+    }
+
     /// A worker has a lease, and so many slots.
     pub fn working(&self, slots: u32, now: Timestamp) {
         self.heartbeat(now);

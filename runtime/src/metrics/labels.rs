@@ -38,6 +38,8 @@ pub const DEATH_CAUSES: [&str; 5] = ["error", "timeout", "panic", "fatal", "lost
 pub const RESULTS: [&str; 3] = ["accepted", "refused", "unavailable"];
 /// What became of a try to deliver a webhook; `forbidden`: its address may not be reached.
 pub const WEBHOOK_OUTCOMES: [&str; 6] = ["delivered", "refused", "gone", "late", "unreachable", "forbidden"];
+/// What became of a span.
+pub const SPAN_RESULTS: [&str; 2] = ["exported", "dropped"];
 /// How a ledger fails.
 pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
 /// Answers, by the hundred.

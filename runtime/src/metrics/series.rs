@@ -64,10 +64,15 @@ impl Metrics {
 
     /// Counts, where there is such a series.
     pub(super) fn count(&self, name: Name, place: usize) {
+        self.count_many(name, place, 1);
+    }
+
+    /// So many more.
+    pub(super) fn count_many(&self, name: Name, place: usize, more: u64) {
         if let Family::Counters(counters) = &self.families[name as usize]
             && let Some(counter) = counters.get(place)
         {
-            counter.increment(1);
+            counter.increment(more);
         }
     }
 

@@ -150,6 +150,8 @@ table! {
         "When this process last took the queue statistics, by its clock; 0 while another process leads.";
     AuditViolations "longshore_audit_violations" Gauge, "violations", One("check", &Check::WORDS), Agents,
         "Violations of what must always be true in the ledger, by check; `longshore verify` names the jobs. 0 unless this process leads.";
+    Spans "longshore_spans_total" Counter, "spans", One("result", &labels::SPAN_RESULTS), Agents,
+        "Spans of traces, by whether the collector took them; dropped means that it was away or too slow. 0 while nobody traces.";
     BuildInfo "longshore_build_info" Gauge, "1", One("version", &[env!("CARGO_PKG_VERSION")]), Agents,
         "1, with the version that runs.";
 }

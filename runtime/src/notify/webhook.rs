@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use self::post::{Answered, Post, Trouble};
 use crate::clock;
 use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
-use crate::ledger::{Job, Ledger};
-use crate::metrics;
+use crate::ledger::{Event, Job, Ledger};
+use crate::{metrics, traces};
 
 /// How webhooks are delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,8 @@ struct Errand {
     /// The same on every try, and whenever the event is sent again.
     id: String,
     body: Vec<u8>,
+    /// The transition that it tells of; none in a test.
+    event: Option<Event>,
 }
 
 impl Messenger {
@@ -146,11 +148,15 @@ impl Messenger {
             None => None,
         };
         let (url, secrets) = self.receiver(&delivery, job.as_ref(), now).await?;
-        let (id, body) = match &job {
-            Some(job) => self.event(job, delivery.sequence).await?,
-            None => (delivery.id.to_string(), body::test(&delivery)),
+        let Some(job) = &job else {
+            let (id, body) = (delivery.id.to_string(), body::test(&delivery));
+            return Ok(Errand { delivery, url, secrets, id, body, event: None });
         };
-        Ok(Errand { delivery, url, secrets, id, body })
+        let event = self.event(job, delivery.sequence).await?;
+        let body = body::of(&event, job.result.as_deref(), self.settings.max_body_bytes);
+        // The id is part of what is signed, where full stops separate.
+        let id = event.id().to_string().replace('.', "_");
+        Ok(Errand { delivery, url, secrets, id, body, event: Some(event) })
     }
 
     async fn receiver(&self, delivery: &Delivery, job: Option<&Job>, now: Timestamp) -> Result<(String, Vec<Secret>)> {
@@ -166,13 +172,24 @@ impl Messenger {
         Ok((webhook.url.clone(), webhook.secrets_at(now)))
     }
 
-    async fn event(&self, job: &Job, sequence: i64) -> Result<(String, Vec<u8>)> {
+    async fn event(&self, job: &Job, sequence: i64) -> Result<Event> {
         let history = self.ledger.history(job.id).await?.unwrap_or_default();
-        let transition = |event: &&crate::ledger::Event| event.version == sequence && event.progress.is_none();
-        let event = history.iter().find(transition).ok_or_else(gone)?;
-        let body = body::of(event, job.result.as_deref(), self.settings.max_body_bytes);
-        // The id is part of what is signed, where full stops separate.
-        Ok((event.id().to_string().replace('.', "_"), body))
+        let transition = |event: &Event| event.version == sequence && event.progress.is_none();
+        Ok(history.into_iter().find(transition).ok_or_else(gone)?)
+    }
+
+    /// One POST, as a span under its attempt and linked to the attempt that it tells of.
+    async fn post(&self, context: &Context, errand: &Errand, at: Timestamp) -> std::result::Result<Answered, Trouble> {
+        let told_of = errand.event.as_ref().map(|event| (event.job, event.attempt, event.trace.as_ref()));
+        let span = traces::post(context, &errand.url, told_of);
+        let here = span.here().or_else(|| context.trace().cloned());
+        let Errand { url, secrets, id, body, .. } = errand;
+        let answer = self.post.send(url, secrets, id, at, body.clone(), here.as_ref()).await;
+        match &answer {
+            Ok(answered) => span.posted(Some(answered.status), None),
+            Err(trouble) => span.posted(trouble.answer().0, Some(trouble.code())),
+        }
+        answer
     }
 
     /// Keeps what became of a try. A ledger that does not take it costs a line of evidence, not a second delivery.
@@ -218,7 +235,7 @@ impl Executor for Messenger {
     async fn run(&self, _: Notice, context: &Context) -> Result<Delivered> {
         let (at, began) = (clock::now(), std::time::Instant::now());
         let errand = self.errand(context.job_id(), at).await?;
-        let answer = self.post.send(&errand.url, &errand.secrets, &errand.id, at, errand.body.clone()).await;
+        let answer = self.post(context, &errand, at).await;
         let duration = began.elapsed();
         metrics::ours().webhook_tried(answer.as_ref().map_or_else(Trouble::outcome, |_| "delivered"), duration);
         let (status, text) = match &answer {

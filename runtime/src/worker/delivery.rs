@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use longshore_sdk::context::AttemptInfo;
-use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, JobId, Outcome, attempt};
+use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, JobId, Outcome, Trace, attempt};
+use tracing::{Instrument, Span};
 
 use super::host::AttemptHost;
 use super::message::{self, Message};
@@ -24,6 +25,7 @@ use crate::metrics;
 use crate::metrics::events::AttemptEnd;
 use crate::notify::topic;
 use crate::tenant::Tenant;
+use crate::traces::{self, Open};
 
 /// Why a delivery goes back to its queue.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,17 @@ pub(super) enum Trouble {
     LeaseLost,
     #[error("the worker drains")]
     Draining,
+}
+
+impl Trouble {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Ledger(_) => "ledger",
+            Self::Broker(_) => "broker",
+            Self::LeaseLost => "lease_lost",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// An attempt's end, ready to be recorded.
@@ -53,7 +66,8 @@ impl Shift {
                 // Read again, for this is rare and every line about a job says which.
                 let job = message::read(&delivery).ok().map(|message| tracing::field::display(message.job));
                 let (kind, correlation_id) = (&delivery.kind, &delivery.correlation_id);
-                tracing::warn!(job.id = job, job.kind = kind, correlation_id, %trouble, "a delivery goes back to its queue");
+                let trace_id = delivery.trace.as_ref().map(Trace::trace_id);
+                tracing::warn!(job.id = job, job.kind = kind, correlation_id, trace_id, %trouble, "a delivery goes back to its queue");
                 self.pause(TROUBLE_PAUSE).await;
                 drop(delivery); // a dropped delivery returns
             }
@@ -71,16 +85,33 @@ impl Shift {
             Claimed::Suspect => return self.work_alone(delivery, seat).await,
             other => return self.pass(delivery, other).await,
         };
+        let traced = traces::attempt(&job, delivery.trace.as_ref());
+        let here = traced.here().or_else(|| job.trace.clone());
+        let lines = lines(here.as_ref());
+        self.see_through(&job, here, seat, traced).instrument(lines).await
+    }
+
+    /// An attempt from its start to the announcement of its end.
+    async fn see_through(&self, job: &Granted, here: Option<Trace>, seat: Seat, traced: Open) -> Result<(), Trouble> {
         // That it started is announced beside the attempt, which waits for no broker; and before its end is.
-        let (told, recorded) = tokio::join!(self.say(job.started()), self.run_and_record(&job, seat));
+        let (told, recorded) = tokio::join!(self.say(job.started()), async {
+            let recorded = self.run_and_record(job, here, seat).await;
+            close_span(traced, &recorded);
+            recorded
+        });
         let Some((event, owed)) = recorded? else { return Ok(()) }; // fenced off: another attempt has the job
         told?; // its end comes after it
-        self.forget_kept(&job, &event).await;
+        self.forget_kept(job, &event).await;
         self.announce([event], owed).await
     }
 
-    async fn run_and_record(&self, job: &Granted, seat: Seat) -> Result<Option<(Event, Owed)>, Trouble> {
-        let outcome = self.run(job).await?; // never panics, never outlives the lease
+    async fn run_and_record(
+        &self,
+        job: &Granted,
+        here: Option<Trace>,
+        seat: Seat,
+    ) -> Result<Option<(Event, Owed)>, Trouble> {
+        let outcome = self.run(job, here).await?; // never panics, never outlives the lease
         drop(seat);
         let close = self.close(job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
         self.record(job, close).await
@@ -140,7 +171,8 @@ impl Shift {
         Ok(answer?)
     }
 
-    async fn run(&self, job: &Granted) -> Result<Outcome, Trouble> {
+    /// `here` is where what the executor asks of others has its place in a trace.
+    async fn run(&self, job: &Granted, here: Option<Trace>) -> Result<Outcome, Trouble> {
         let Some(entry) = self.registry.get(&job.kind) else { return Ok(Outcome::Yielded) };
         let cancellation = Cancellation::draining_with(self.draining.clone());
         let _place = self.running.enter(job.fence, job.started(), cancellation.clone());
@@ -149,7 +181,7 @@ impl Shift {
             cancellation.cancel(CancelReason::LeaseLost);
         }
         let host = Arc::new(AttemptHost::new(Arc::clone(&self.shared), job.fence, job.tenant.clone()));
-        let context = Context::new(info(job, entry), host, cancellation);
+        let context = Context::new(info(job, here, entry), host, cancellation);
         metrics::ours().attempt_started(&job.kind, job.waited);
         let started = Instant::now();
         let outcome = attempt::run(entry.executor.as_ref(), &job.payload, &context).await;
@@ -227,6 +259,19 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// Between two tries to record.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Around every line about an attempt that somebody traces, here or elsewhere.
+fn lines(here: Option<&Trace>) -> Span {
+    here.map_or_else(Span::none, |here| tracing::info_span!("delivery", trace_id = here.trace_id()))
+}
+
+fn close_span(traced: Open, recorded: &Result<Option<(Event, Owed)>, Trouble>) {
+    match recorded {
+        Ok(Some((event, _))) => traced.settled(event),
+        Ok(None) => traced.failed("fenced"),
+        Err(trouble) => traced.failed(trouble.word()),
+    }
+}
+
 /// What every line about an attempt says.
 fn named(job: &Granted) -> (JobId, u32, Option<&str>) {
     (job.fence.job, job.fence.attempt, job.correlation_id.as_deref())
@@ -277,7 +322,7 @@ fn new_job(
     }
 }
 
-fn info(job: &Granted, entry: &Entry) -> AttemptInfo {
+fn info(job: &Granted, here: Option<Trace>, entry: &Entry) -> AttemptInfo {
     AttemptInfo {
         job: job.fence.job,
         kind: job.kind.as_str().into(),
@@ -287,7 +332,7 @@ fn info(job: &Granted, entry: &Entry) -> AttemptInfo {
         timeout: job.timeout,
         cancel_grace: entry.policy.cancel_grace,
         correlation_id: job.correlation_id.clone(),
-        trace: job.trace.clone(),
+        trace: here,
         checkpoint: job.checkpoint.clone(),
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::api::problem::{Answer, Fault, Refusal};
 use crate::api::{Api, view};
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, JobMessage};
 use crate::job::state::State;
 use crate::ledger::{Job, LedgerError, NewJob, Submitted};
 use crate::notify::{road, topic};
+use crate::traces;
 
 /// A job that is written down.
 pub(super) struct Accepted {
@@ -111,11 +112,18 @@ fn is_there(api: &Api) -> Result<(), BrokerError> {
 
 async fn put(api: &Api, job: &Job) -> Result<(), BrokerError> {
     is_there(api)?;
-    let message = road::message(&job.into());
-    match within(api.settings.publish_timeout, api.broker.publish(&message)).await {
+    let mut message = road::message(&job.into());
+    let span = traces::publish(&mut message);
+    let put = publish_or_declare(api, &message).await;
+    span.published(&put);
+    put
+}
+
+async fn publish_or_declare(api: &Api, message: &JobMessage) -> Result<(), BrokerError> {
+    match within(api.settings.publish_timeout, api.broker.publish(message)).await {
         Err(BrokerError::Unroutable(_)) => {
-            within(api.settings.publish_timeout, api.broker.declare(&job.kind)).await?;
-            within(api.settings.publish_timeout, api.broker.publish(&message)).await
+            within(api.settings.publish_timeout, api.broker.declare(&message.kind)).await?;
+            within(api.settings.publish_timeout, api.broker.publish(message)).await
         }
         answer => answer,
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use longshore_sdk::Trace;
 use longshore_sdk::webhook::{self, Secret};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, redirect};
@@ -118,6 +119,7 @@ impl Post {
         id: &str,
         at: Timestamp,
         body: Vec<u8>,
+        here: Option<&Trace>,
     ) -> Result<Answered, Trouble> {
         // Again before each try: what is allowed may have changed since it was taken.
         let url = check(url, &self.settings).map_err(Trouble::Url)?;
@@ -128,6 +130,13 @@ impl Post {
             .header(USER_AGENT, concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .header(webhook::ID, id)
             .header(webhook::TIMESTAMP, at.as_second());
+        // So that a receiver that traces goes on in the same trace. It is not signed, and nothing depends on it.
+        if let Some(here) = here {
+            request = request.header("traceparent", here.traceparent());
+        }
+        if let Some(state) = here.and_then(Trace::tracestate) {
+            request = request.header("tracestate", state);
+        }
         if !secrets.is_empty() {
             request = request.header(webhook::SIGNATURE, webhook::sign(secrets, id, at, &body));
         }
