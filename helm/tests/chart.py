@@ -47,6 +47,7 @@ FULL = {
     },
     "api": {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}},
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"}},
+    "traces": {"endpoint": "http://collector:4318", "existingSecret": "collector"},
     "global": {"of": "an umbrella chart"},
 }
 

@@ -57,6 +57,11 @@ FAULTS = {
         ("values.yaml", "  terminationGracePeriodSeconds: 0", "  terminationGracePeriodSeconds: null"),
         ("values.schema.json", '"required": ["sizeLimit"]', '"required": []'),
     ],
+    stories.api_and_workers_trace_to_the_collector_and_nobody_does_without_one: [
+        (T + "_pod.tpl", "if $values.traces.endpoint", "if true"),
+        (T + "_pod.tpl", "if $traces.existingSecret", "if false"),
+        (T + "_pod.tpl", 'ternary "api" "worker"', 'ternary "worker" "api"'),
+    ],
     stories.api_workers_and_migration_take_their_urls_from_existing_secrets: [
         (T + "migrate-job.yaml", '"from" .Values.database', '"from" .Values.broker'),
         (T + "_pod.tpl", '"from" $values.broker', '"from" $values.database'),

@@ -203,6 +203,21 @@ def the_operator_is_pointed_at_every_server_pod_and_no_other(helm):
     helm.refuses(least(metrics={"podMonitor": {"interval": "often"}}), "interval")
 
 
+def api_and_workers_trace_to_the_collector_and_nobody_does_without_one(helm):
+    services = []
+    for owner, template in pods(helm.render(FULL)):
+        found, server = env(template), owner["kind"] == "Deployment"
+        assert found.get("OTEL_EXPORTER_OTLP_ENDPOINT") == ("http://collector:4318" if server else None), found
+        headers = {"secretKeyRef": {"name": "collector", "key": "otlp-headers"}} if server else None
+        assert found.get("OTEL_EXPORTER_OTLP_HEADERS") == headers, found
+        services += [found["OTEL_SERVICE_NAME"]] if server else []
+    assert sorted(services) == ["rel-longshore-api"] + 2 * ["rel-longshore-worker"], services
+    bare = [name for _, template in pods(helm.render(LEAST)) for name in env(template) if name.startswith("OTEL_")]
+    assert not bare, bare
+    helm.refuses(least(traces={"endpoint": "collector:4318"}), "endpoint")
+    helm.refuses(least(config={"traces": {"endpoint": "http://c:4318"}}), "config.traces.endpoint: set traces.endpoint")
+
+
 def the_migration_needs_nothing_that_the_release_brings(helm):
     """As a hook before the install it runs when no other object is there yet."""
     job = named(helm.render(FULL), "Job", "-migrate")

@@ -81,6 +81,8 @@ async fn the_program_accepts_what_every_pod_gives_it() -> Result<()> {
         ensure!(config.database.url.is_some(), "{}: no ledger", program.name);
         ensure!(config.log.format == LogFormat::Text, "{}: config.log is not heard", program.name);
         ensure!(config.broker.urls.is_empty() == (program.args == ["migrate"]), "{}: broker", program.name);
+        let endpoint = if program.args == ["migrate"] { "" } else { "http://collector:4318/v1/traces" };
+        ensure!(config.traces.endpoint == endpoint, "{}: {:?}", program.name, config.traces);
         served.extend(program.args);
     }
     served.sort();

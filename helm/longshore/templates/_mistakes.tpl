@@ -54,6 +54,7 @@ storage.location: {{ $storage.location }} is no s3:// address; a directory of on
   (list "broker" "urls" "put them into the Secret that broker.existingSecret names")
   (list "csv_import" "database_url" "put it into a Secret and name that in csvImport.existingSecret")
   (list "storage" "location" "set storage.location or storage.existingClaim")
+  (list "traces" "endpoint" "set traces.endpoint")
   (list "worker" "listen" "leave it to the chart")
   (list "worker" "kinds" "set pools.NAME.kinds")
   (list "worker" "slots" "set pools.NAME.slots")

@@ -51,8 +51,23 @@ command: {{ toJson .Values.image.command }}
 {{- if $values.csvImport.existingSecret }}
 {{ include "longshore.secretEnv" (dict "name" "LONGSHORE_CSV_IMPORT_DATABASE_URL" "from" $values.csvImport) }}
 {{- end }}
+{{- if $values.traces.endpoint }}
+{{ include "longshore.traces.env" . }}
+{{- end }}
 {{- with .own.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* By the variables of the standard; API and workers are two services in a trace. */ -}}
+{{- define "longshore.traces.env" -}}
+{{- $traces := .root.Values.traces -}}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ $traces.endpoint | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ include "longshore.fullname" .root }}-{{ eq .port "http" | ternary "api" "worker" }}
+{{- if $traces.existingSecret }}
+{{ include "longshore.secretEnv" (dict "name" "OTEL_EXPORTER_OTLP_HEADERS" "from" $traces) }}
 {{- end }}
 {{- end -}}
 
