@@ -98,7 +98,8 @@ pub trait Ledger: Webhooks + Send + Sync + 'static {
 
     /// Those of these jobs that are this tenant's. A job never changes hands, so the answer stays true.
     async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>>;
-    /// How many pending jobs a tenant has; it stops counting at `most`. A scan of its jobs: not for every submit.
+    /// How many pending jobs a tenant has, without those that tell of its jobs; it stops counting at `most`. A scan of its jobs: not for
+    /// every submit.
     async fn count_pending(&self, of: &Tenant, most: u64) -> Answer<u64>;
     /// A tenant's dead letters of a kind, oldest first.
     async fn dead_letters(&self, whose: &Tenant, kind: &str, limit: usize) -> Answer<Vec<JobId>>;

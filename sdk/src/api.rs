@@ -63,7 +63,7 @@ pub struct SubmitRequest {
     /// making another. 1 to 255 visible ASCII characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
-    /// Who is told of its end over HTTP, beside the subscriptions of `/v1/webhooks`.
+    /// Who is told over HTTP of its end, or of what else it names, beside the subscriptions of `/v1/webhooks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<JobWebhook>,
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::LOCATION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use crate::broker::Control;
 use crate::clock;
 use crate::job::state::State as JobState;
 use crate::ledger::Replaying;
-use crate::ledger::webhooks::{Delivery, ENDS, HeldSecret, Hook, NewDelivery, TEST, TOLD, Try, Webhook, is_internal};
+use crate::ledger::webhooks::{Delivery, ENDS, HeldSecret, Hook, NewDelivery, TEST, Try, Webhook, is_internal};
 use crate::notify::topic;
 use crate::notify::webhook::{WebhookSettings, address};
 use crate::tenant::Tenant;
@@ -65,31 +66,18 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<
     json(StatusCode::OK, &WebhookList { webhooks: webhooks.iter().map(|webhook| view(webhook, None)).collect() })
 }
 
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
-    let webhook = own(&api, &caller, id, &uri).await?;
+pub(super) async fn show(Own(webhook): Own) -> Answer<Response> {
     json(StatusCode::OK, &view(&webhook, None))
 }
 
-pub(super) async fn remove(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
-    own(&api, &caller, id, &uri).await?;
-    let was_there = api.ask(api.ledger.unsubscribe(id)).await?;
+pub(super) async fn remove(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
+    let was_there = api.ask(api.ledger.unsubscribe(webhook.id)).await?;
     if was_there { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(nothing("webhook", &uri)) }
 }
 
 pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
+    Own(webhook): Own,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -102,56 +90,35 @@ pub(super) async fn rotate(
         overlap.ok_or_else(|| Refusal::of_field(Fault::Invalid, "/overlap_seconds", rule))
     });
     let overlap = asked.transpose()?.unwrap_or(api.webhooks.rotation_overlap);
-    own(&api, &caller, id, &uri).await?;
     let secret = Secret::fresh();
-    let webhook = found(api.ask(api.ledger.rotate(id, &secret, overlap)).await?, &uri)?;
+    let webhook = found(api.ask(api.ledger.rotate(webhook.id, &secret, overlap)).await?, &uri)?;
     json(StatusCode::OK, &view(&webhook, Some(secret)))
 }
 
-pub(super) async fn enable(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
-    own(&api, &caller, id, &uri).await?;
-    let webhook = found(api.ask(api.ledger.switch(id, None)).await?, &uri)?;
+pub(super) async fn enable(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
+    switch(&api, &webhook, None, &uri).await
+}
+
+pub(super) async fn disable(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
+    switch(&api, &webhook, Some("it was disabled over the API"), &uri).await
+}
+
+async fn switch(api: &Api, webhook: &Webhook, off: Option<&str>, uri: &Uri) -> Answer<Response> {
+    let webhook = found(api.ask(api.ledger.switch(webhook.id, off)).await?, uri)?;
     json(StatusCode::OK, &view(&webhook, None))
 }
 
-pub(super) async fn disable(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
-    own(&api, &caller, id, &uri).await?;
-    let webhook = found(api.ask(api.ledger.switch(id, Some("it was disabled over the API"))).await?, &uri)?;
-    json(StatusCode::OK, &view(&webhook, None))
+pub(super) async fn test(State(api): State<Arc<Api>>, Own(webhook): Own) -> Answer<Response> {
+    let Webhook { id, tenant, .. } = webhook;
+    let (fresh, event) = (JobId::fresh(), TEST.to_owned());
+    send(&api, NewDelivery { id: fresh, tenant, webhook: Some(id), job: None, sequence: 0, progress: None, event })
+        .await
 }
 
-pub(super) async fn test(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
-    let tenant = own(&api, &caller, id, &uri).await?.tenant;
-    let (fresh, webhook, event) = (JobId::fresh(), Some(id), TEST.to_owned());
-    let test = NewDelivery { id: fresh, tenant, webhook, job: None, sequence: 0, event };
-    send(&api, test).await
-}
-
-pub(super) async fn deliveries(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    WebhookInPath(id): WebhookInPath,
-    uri: Uri,
-) -> Answer<Response> {
+pub(super) async fn deliveries(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
     let params = Params::read(&uri, &["limit", "before"])?;
     let page = narrowed(&params, None, api.settings.max_page)?;
-    own(&api, &caller, id, &uri).await?;
-    let deliveries = api.ask(api.ledger.deliveries(id, page.before, page.limit)).await?;
+    let deliveries = api.ask(api.ledger.deliveries(webhook.id, page.before, page.limit)).await?;
     let next = deliveries.last().filter(|_| deliveries.len() == page.limit).map(|last| last.id);
     json(StatusCode::OK, &DeliveryList { deliveries: deliveries.into_iter().map(delivery).collect(), next })
 }
@@ -172,8 +139,8 @@ pub(super) async fn replay(
         },
         Some(JobState::Pending | JobState::Running) => Err(under_way(&uri)),
         Some(JobState::Completed | JobState::Canceled) | None => {
-            let Delivery { tenant, webhook, job, sequence, event, .. } = known;
-            send(&api, NewDelivery { id: JobId::fresh(), tenant, webhook, job, sequence, event }).await
+            let Delivery { tenant, webhook, job, sequence, progress, event, .. } = known;
+            send(&api, NewDelivery { id: JobId::fresh(), tenant, webhook, job, sequence, progress, event }).await
         }
     }
 }
@@ -196,11 +163,18 @@ async fn shown(api: &Api, id: JobId) -> Answer<Response> {
     json(StatusCode::ACCEPTED, &delivery(made))
 }
 
-/// One of the caller's tenant: another's is not there. It never changes hands, so what is ours when it is looked at is ours when it
-/// is changed.
-async fn own(api: &Api, caller: &Caller, id: Uuid, uri: &Uri) -> Answer<Webhook> {
-    let webhook = api.ask(api.ledger.webhook(id)).await?;
-    found(webhook.filter(|webhook| webhook.tenant == caller.tenant), uri)
+/// The subscription in the path, of the caller's tenant: another's is not there. It never changes hands, so what is ours when it is
+/// looked at is ours when it is changed.
+pub(super) struct Own(Webhook);
+
+impl FromRequestParts<Arc<Api>> for Own {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Answer<Self> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let WebhookInPath(id) = WebhookInPath::from_request_parts(parts, api).await?;
+        let webhook = api.ask(api.ledger.webhook(id)).await?;
+        found(webhook.filter(|webhook| webhook.tenant == caller.tenant), &parts.uri).map(Self)
+    }
 }
 
 fn found(webhook: Option<Webhook>, uri: &Uri) -> Answer<Webhook> {
@@ -230,7 +204,7 @@ pub(super) fn hook(asked: JobWebhook) -> Hook {
 /// In our order, each once.
 fn chosen(asked: Option<Vec<EventWord>>) -> Vec<EventWord> {
     let Some(asked) = asked else { return ENDS.to_vec() };
-    TOLD.into_iter().filter(|word| asked.contains(word)).collect()
+    EventWord::ALL.into_iter().filter(|word| asked.contains(word)).collect()
 }
 
 fn refuse(errors: Vec<FieldError>) -> Answer<()> {
@@ -266,15 +240,8 @@ fn url_error(pointer: &str, url: &str, settings: &WebhookSettings) -> Option<Fie
 }
 
 fn events_error(pointer: &str, asked: Option<&[EventWord]>) -> Option<FieldError> {
-    let asked = asked?;
-    let known = || TOLD.map(EventWord::word).join(", ");
-    match asked.iter().position(|word| !TOLD.contains(word)) {
-        Some(place) => {
-            let message = format!("is no event that a webhook is told of; there are {}", known());
-            Some(wrong(&format!("{pointer}/{place}"), message))
-        }
-        None => asked.is_empty().then(|| wrong(pointer, format!("must name one of {}", known()))),
-    }
+    let known = || EventWord::ALL.map(EventWord::word).join(", ");
+    asked?.is_empty().then(|| wrong(pointer, format!("must name one of {}", known())))
 }
 
 fn wrong(pointer: &str, message: String) -> FieldError {
@@ -300,6 +267,7 @@ fn delivery(delivery: Delivery) -> DeliveryView {
         id: delivery.id,
         job: delivery.job,
         sequence: delivery.sequence,
+        progress: delivery.progress.map(|report| report.n),
         event: delivery.event,
         // Purged: it was a dead letter.
         state: topic::state(delivery.state.unwrap_or(JobState::Failed)),
@@ -336,7 +304,9 @@ mod tests {
             pointers(r#"{"url": "http://example.com", "events": [], "kinds": ["A"]}"#),
             ["/url", "/events", "/kinds/0"]
         );
-        assert_eq!(pointers(r#"{"url": "https://10.0.0.1/", "events": ["failed", "started"]}"#), ["/url", "/events/1"]);
+        assert_eq!(pointers(r#"{"url": "https://10.0.0.1/", "events": []}"#), ["/url", "/events"]);
+        let every = EventWord::ALL.map(|event| format!("\"{}\"", event.word())).join(",");
+        assert!(pointers(&format!(r#"{{"url": "https://example.com", "events": [{every}]}}"#)).is_empty());
         assert_eq!(pointers(r#"{"url": "https://example.com", "kinds": ["a", "longshore.webhook"]}"#), ["/kinds/1"]);
         let many = vec!["\"a\""; MAX_KINDS + 1].join(",");
         assert_eq!(pointers(&format!(r#"{{"url": "https://example.com", "kinds": [{many}]}}"#)), ["/kinds"]);

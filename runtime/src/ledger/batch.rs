@@ -38,7 +38,6 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Group<Q, A> {
         stop.spawn("ledger batch", async move {
             let mut batch = Vec::with_capacity(MAX_BATCH);
             while gathered.recv_many(&mut batch, MAX_BATCH).await > 0 {
-                metrics::ours().ledger_batch(batch.len());
                 answer_all(&commit, batch.drain(..).unzip()).await;
             }
         });
@@ -82,6 +81,7 @@ pub type Submits = Group<NewJob, Submitted>;
 /// Starts the submits' committer.
 pub fn submits(stop: &Stop, ledger: Arc<dyn Ledger>) -> Submits {
     Group::start(stop, move |jobs: Vec<NewJob>| {
+        metrics::ours().ledger_batch(jobs.len());
         let ledger = Arc::clone(&ledger);
         async move { ledger.submit(&jobs).await }
     })
@@ -108,6 +108,7 @@ impl Rounds {
     /// Starts the committer of one worker's identity.
     pub fn start(stop: &Stop, ledger: Arc<dyn Ledger>, worker: Uuid) -> Self {
         let commit = move |steps: Vec<Step>| {
+            metrics::ours().ledger_batch(steps.len());
             let ledger = Arc::clone(&ledger);
             async move { one_round(ledger.as_ref(), worker, steps).await }
         };

@@ -192,7 +192,7 @@ impl Ledger for Sqlite {
 
     async fn save_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()> {
         let progress: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).cloned().collect();
-        self.write(move |db, _| round::save_progress(db, &progress)).await
+        self.write(move |db, now| round::save_progress(db, now, &progress)).await
     }
 
     async fn cancel(&self, job: JobId) -> Answer<Canceling> {

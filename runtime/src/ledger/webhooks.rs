@@ -10,9 +10,10 @@ use longshore_sdk::JobId;
 use longshore_sdk::api::EventWord;
 use longshore_sdk::webhook::Secret;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Answer, Event};
+use super::{Answer, Event, Report};
 use crate::job::state::State;
 use crate::tenant::Tenant;
 
@@ -24,11 +25,8 @@ pub fn is_internal(kind: &str) -> bool {
     kind.starts_with("longshore.")
 }
 
-/// What can be told: whatever ends an attempt or a job, and that it waits again.
-pub const TOLD: [EventWord; 5] =
-    [EventWord::AttemptFailed, EventWord::Requeued, EventWord::Completed, EventWord::Failed, EventWord::Canceled];
-
-/// What is told unless somebody asks for more or less: how the job ended.
+/// What is told unless somebody asks for more or less: how the job ended. Whoever wants all of it says so, for a job that shows its
+/// progress is told of twice a second.
 pub const ENDS: [EventWord; 3] = [EventWord::Completed, EventWord::Failed, EventWord::Canceled];
 
 /// The word of a delivery that tells of no job.
@@ -124,6 +122,8 @@ pub struct NewDelivery {
     pub job: Option<JobId>,
     /// Of which of its events.
     pub sequence: i64,
+    /// Of which progress under it.
+    pub progress: Option<Report>,
     /// The event's word, or [`TEST`].
     pub event: String,
 }
@@ -141,6 +141,8 @@ pub struct Delivery {
     pub job: Option<JobId>,
     /// Of which of its events.
     pub sequence: i64,
+    /// Of which progress under it.
+    pub progress: Option<Report>,
     /// The event's word, or [`TEST`].
     pub event: String,
     /// When it was made.
@@ -170,10 +172,30 @@ pub struct Try {
     pub answer: Option<String>,
 }
 
-/// The transition that a statement has just made, as far as it is told.
-pub(super) fn told(event: &Event) -> Option<EventWord> {
-    let word = event.word();
-    (TOLD.contains(&word) && !is_internal(&event.kind)).then_some(word)
+/// Everything that one try needs to know, as the ledger has it at this moment.
+#[derive(Debug, Clone)]
+pub struct Errand {
+    /// What is to be delivered, without its tries.
+    pub delivery: Delivery,
+    /// The subscription it goes to; `None`: it goes to the job's own webhook, or the subscription was deleted.
+    pub webhook: Option<Webhook>,
+    /// The job's own webhook.
+    pub own: Option<Hook>,
+    /// What happened; `None`: it is a test, or the job is not in the ledger any more.
+    pub event: Option<Event>,
+    /// The job's output, if it is completed by now.
+    pub result: Option<Box<RawValue>>,
+}
+
+/// The event that a delivery tells of, out of its job's history: a transition by its number, a progress by what the delivery brought,
+/// under the start of its attempt.
+pub(super) fn event_of(delivery: &Delivery, history: &[Event]) -> Option<Event> {
+    let transition = |event: &&Event| event.version == delivery.sequence && event.progress.is_none();
+    let event = history.iter().find(transition)?.clone();
+    Some(match &delivery.progress {
+        Some(report) => Event { at: report.at, progress: Some(report.clone()), ..event },
+        None => event,
+    })
 }
 
 /// The ledger's part in webhooks.
@@ -193,12 +215,14 @@ pub trait Webhooks: Send + Sync + 'static {
     async fn switch(&self, webhook: Uuid, off: Option<&str>) -> Answer<Option<Webhook>>;
     /// Makes a delivery with its job, due now. One whose id exists is left as it is.
     async fn send(&self, delivery: &NewDelivery) -> Answer<()>;
+    /// What is to be sent for each of these, in their order; `None`: there is no such delivery.
+    async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>>;
     /// One delivery with its tries.
     async fn delivery(&self, delivery: JobId) -> Answer<Option<Delivery>>;
     /// A subscription's deliveries with their tries, the newest first.
     async fn deliveries(&self, webhook: Uuid, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>>;
-    /// Keeps what became of a try; the first word about an attempt counts.
-    async fn note_try(&self, delivery: JobId, tried: &Try) -> Answer<()>;
+    /// Keeps what became of tries; the first word about an attempt counts.
+    async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()>;
     /// Removes some deliveries older than `age`, with their tries, that need no further try and are no dead letter; says how many.
     async fn remove_old_deliveries(&self, age: Duration, limit: usize) -> Answer<usize>;
 }

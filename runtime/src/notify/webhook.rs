@@ -21,10 +21,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::post::{Answered, Post, Trouble};
-use crate::clock;
+use crate::ledger::batch::Group;
 use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
-use crate::ledger::{Event, Job, Ledger};
-use crate::{metrics, traces};
+use crate::ledger::{self, Event, Ledger};
+use crate::stop::Stop;
+use crate::{clock, metrics, traces};
 
 /// How webhooks are delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,9 +91,11 @@ impl WebhookSettings {
 /// A random number from 0 to 1 at every call.
 type Luck = Arc<dyn Fn() -> f64 + Send + Sync>;
 
-/// Delivers webhooks.
+/// Delivers webhooks. What its many tries ask the ledger and leave there is gathered, as claims and records are.
 pub struct Messenger {
     ledger: Arc<dyn Ledger>,
+    errands: Group<JobId, Option<ledger::webhooks::Errand>>,
+    tries: Group<(JobId, Try), ()>,
     settings: WebhookSettings,
     post: Post,
     luck: Luck,
@@ -136,46 +139,34 @@ impl Messenger {
     /// When this machine has no root certificates.
     pub fn new(ledger: Arc<dyn Ledger>, settings: WebhookSettings, luck: Luck) -> reqwest::Result<Self> {
         let post = Post::new(&settings)?;
-        Ok(Self { ledger, settings, post, luck })
+        // Its two committers end with it.
+        let (asking, noting) = (Arc::clone(&ledger), Arc::clone(&ledger));
+        let errands = Group::start(&Stop::new(), move |ids: Vec<JobId>| {
+            let ledger = Arc::clone(&asking);
+            async move { ledger.errands(&ids).await }
+        });
+        let tries = Group::start(&Stop::new(), move |tries: Vec<(JobId, Try)>| {
+            let ledger = Arc::clone(&noting);
+            async move { ledger.note_tries(&tries).await.map(|()| vec![(); tries.len()]) }
+        });
+        Ok(Self { ledger, errands, tries, settings, post, luck })
     }
 
     async fn errand(&self, id: JobId, now: Timestamp) -> Result<Errand> {
         let none =
             || Fatal::new("no_such_delivery", "the ledger has no delivery of this id; only Longshore makes them");
-        let delivery = self.ledger.delivery(id).await?.ok_or_else(none)?;
-        let job = match delivery.job {
-            Some(job) => Some(self.ledger.job(job).await?.ok_or_else(gone)?),
-            None => None,
+        let found = self.errands.ask(id).await?.ok_or_else(none)?;
+        let (url, secrets) = receiver(&found, now)?;
+        let (id, body) = match (&found.event, found.delivery.job) {
+            (Some(event), _) => {
+                let body = body::of(event, found.result.as_deref(), self.settings.max_body_bytes);
+                // The id is part of what is signed, where full stops separate.
+                (event.id().to_string().replace('.', "_"), body)
+            }
+            (None, Some(_)) => return Err(gone().into()),
+            (None, None) => (found.delivery.id.to_string(), body::test(&found.delivery)),
         };
-        let (url, secrets) = self.receiver(&delivery, job.as_ref(), now).await?;
-        let Some(job) = &job else {
-            let (id, body) = (delivery.id.to_string(), body::test(&delivery));
-            return Ok(Errand { delivery, url, secrets, id, body, event: None });
-        };
-        let event = self.event(job, delivery.sequence).await?;
-        let body = body::of(&event, job.result.as_deref(), self.settings.max_body_bytes);
-        // The id is part of what is signed, where full stops separate.
-        let id = event.id().to_string().replace('.', "_");
-        Ok(Errand { delivery, url, secrets, id, body, event: Some(event) })
-    }
-
-    async fn receiver(&self, delivery: &Delivery, job: Option<&Job>, now: Timestamp) -> Result<(String, Vec<Secret>)> {
-        let Some(id) = delivery.webhook else {
-            let own = job.and_then(|job| job.webhook.as_ref()).ok_or_else(gone)?;
-            return Ok((own.url.clone(), own.secret.clone().into_iter().collect()));
-        };
-        let deleted = || Fatal::new("webhook_deleted", "its subscription was deleted");
-        let webhook = self.ledger.webhook(id).await?.ok_or_else(deleted)?;
-        if let Some(reason) = webhook.disabled.as_ref().filter(|_| delivery.event != TEST) {
-            return Err(Fatal::new("webhook_disabled", format!("its subscription is disabled: {reason}")).into());
-        }
-        Ok((webhook.url.clone(), webhook.secrets_at(now)))
-    }
-
-    async fn event(&self, job: &Job, sequence: i64) -> Result<Event> {
-        let history = self.ledger.history(job.id).await?.unwrap_or_default();
-        let transition = |event: &Event| event.version == sequence && event.progress.is_none();
-        Ok(history.into_iter().find(transition).ok_or_else(gone)?)
+        Ok(Errand { delivery: found.delivery, url, secrets, id, body, event: found.event })
     }
 
     /// One POST, as a span under its attempt and linked to the attempt that it tells of.
@@ -193,8 +184,8 @@ impl Messenger {
     }
 
     /// Keeps what became of a try. A ledger that does not take it costs a line of evidence, not a second delivery.
-    async fn note(&self, context: &Context, tried: &Try) {
-        if let Err(error) = self.ledger.note_try(context.job_id(), tried).await {
+    async fn note(&self, context: &Context, tried: Try) {
+        if let Err(error) = self.tries.ask((context.job_id(), tried)).await {
             let (attempt, correlation_id) = (context.attempt(), context.correlation_id());
             tracing::warn!(job.id = %context.job_id(), job.kind = KIND, attempt, correlation_id, %error, "a try is not noted");
         }
@@ -243,7 +234,7 @@ impl Executor for Messenger {
             Err(trouble) => trouble.answer(),
         };
         let error = answer.as_ref().err().map(ToString::to_string);
-        self.note(context, &Try { attempt: context.attempt(), at, duration, status, error, answer: text }).await;
+        self.note(context, Try { attempt: context.attempt(), at, duration, status, error, answer: text }).await;
         match answer {
             Ok(Answered { status, .. }) => Ok(Delivered { status }),
             Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
@@ -251,6 +242,20 @@ impl Executor for Messenger {
             Err(trouble) => Err(self.again(context, &trouble)),
         }
     }
+}
+
+/// Where it goes, and what it is signed with at this moment.
+fn receiver(errand: &ledger::webhooks::Errand, now: Timestamp) -> Result<(String, Vec<Secret>)> {
+    if errand.delivery.webhook.is_none() {
+        let own = errand.own.as_ref().ok_or_else(gone)?;
+        return Ok((own.url.clone(), own.secret.clone().into_iter().collect()));
+    }
+    let deleted = || Fatal::new("webhook_deleted", "its subscription was deleted");
+    let webhook = errand.webhook.as_ref().ok_or_else(deleted)?;
+    if let Some(reason) = webhook.disabled.as_ref().filter(|_| errand.delivery.event != TEST) {
+        return Err(Fatal::new("webhook_disabled", format!("its subscription is disabled: {reason}")).into());
+    }
+    Ok((webhook.url.clone(), webhook.secrets_at(now)))
 }
 
 fn gone() -> Fatal {

@@ -53,9 +53,10 @@ webhooks_passed_on! {
     fn rotate(webhook: Uuid, secret: &Secret, overlap: Duration) -> Option<Webhook>;
     fn switch(webhook: Uuid, off: Option<&str>) -> Option<Webhook>;
     fn send(delivery: &NewDelivery) -> ();
+    fn errands(deliveries: &[JobId]) -> Vec<Option<webhooks::Errand>>;
     fn delivery(delivery: JobId) -> Option<webhooks::Delivery>;
     fn deliveries(webhook: Uuid, before: Option<JobId>, limit: usize) -> Vec<webhooks::Delivery>;
-    fn note_try(delivery: JobId, tried: &Try) -> ();
+    fn note_tries(tries: &[(JobId, Try)]) -> ();
     fn remove_old_deliveries(age: Duration, limit: usize) -> usize;
 }
 

@@ -332,6 +332,7 @@ class DeliveryView(TypedDict):
     event: str
     id: JobId
     job: NotRequired[JobId | None]
+    progress: NotRequired[int | None]
     sequence: int
     state: JobState
     tries: list[TryView]

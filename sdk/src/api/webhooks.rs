@@ -18,7 +18,7 @@ pub struct JobWebhook {
     /// What it is signed with. Without one it is not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three.
+    /// Of what it is told. Left out: of `completed`, `failed` and `canceled`. With `progressed` it may be told twice a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<EventWord>>,
 }
@@ -32,7 +32,7 @@ pub struct WebhookRequest {
     /// Of which kinds; left out or empty: of all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<String>,
-    /// Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three.
+    /// Of what it is told. Left out: of `completed`, `failed` and `canceled`. With `progressed` it may be told twice a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<EventWord>>,
 }
@@ -89,6 +89,9 @@ pub struct DeliveryView {
     pub job: Option<JobId>,
     /// The event's place among the job's.
     pub sequence: i64,
+    /// Which progress under it; left out if it is the transition itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u32>,
     /// What happened to the job, or `test`.
     pub event: String,
     /// `completed` once the receiver took it, `failed` when it is given up and can be replayed.

@@ -710,6 +710,11 @@ export interface components {
             /** @description Of which job it tells; none in a test. */
             job?: components["schemas"]["JobId"] | null;
             /**
+             * Format: uint32
+             * @description Which progress under it; left out if it is the transition itself.
+             */
+            progress?: number | null;
+            /**
              * Format: int64
              * @description The event's place among the job's.
              */
@@ -926,7 +931,7 @@ export interface components {
         };
         /** @description Who is told of one job. */
         JobWebhook: {
-            /** @description Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three. */
+            /** @description Of what it is told. Left out: of `completed`, `failed` and `canceled`. With `progressed` it may be told twice a second. */
             events?: components["schemas"]["EventWord"][] | null;
             /** @description What it is signed with. Without one it is not signed. */
             secret?: components["schemas"]["Secret"] | null;
@@ -1251,7 +1256,7 @@ export interface components {
              *     making another. 1 to 255 visible ASCII characters.
              */
             unique_key?: string | null;
-            /** @description Who is told of its end over HTTP, beside the subscriptions of `/v1/webhooks`. */
+            /** @description Who is told over HTTP of its end, or of what else it names, beside the subscriptions of `/v1/webhooks`. */
             webhook?: components["schemas"]["JobWebhook"] | null;
         };
         /** @description One try to deliver. */
@@ -1301,7 +1306,7 @@ export interface components {
         };
         /** @description The body of `POST /v1/webhooks`: who is told of all jobs, or of all of some kinds. */
         WebhookRequest: {
-            /** @description Of what it is told: some of `attempt_failed`, `requeued`, `completed`, `failed` and `canceled`. Left out: of the last three. */
+            /** @description Of what it is told. Left out: of `completed`, `failed` and `canceled`. With `progressed` it may be told twice a second. */
             events?: components["schemas"]["EventWord"][] | null;
             /** @description Of which kinds; left out or empty: of all. */
             kinds?: string[];

@@ -195,11 +195,13 @@ stories! {
         pages_lead_through_all_jobs_once
     }
     webhooks {
-        every_move_that_is_told_makes_a_delivery_of_it
+        every_move_makes_a_delivery_for_whoever_asked_for_it
+        every_progress_is_told_as_it_was_though_the_row_keeps_the_newest
+        what_a_try_needs_is_found_for_many_at_once
         a_delivery_is_a_job_that_is_due_with_its_kinds_policy
         who_did_not_ask_is_not_told
         a_jobs_own_webhook_is_told_of_what_it_asked_for
-        a_record_that_changes_nothing_tells_nobody
+        what_changes_nothing_tells_nobody
         a_subscription_is_kept_changed_and_removed
         a_changed_secret_signs_beside_the_one_before_it
         a_delivery_made_by_hand_is_there_once_with_its_tries

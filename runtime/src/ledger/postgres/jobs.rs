@@ -1,14 +1,16 @@
 //! Look, cancel, replay, purge, and what a running attempt saves on its way. How a job comes in is in [`super::submit`].
 
 use longshore_sdk::JobId;
+use longshore_sdk::api::EventWord;
 use serde_json::value::RawValue;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, JOB, int, text};
-use super::webhooks::tell;
+use super::webhooks::{tell, tell_of};
 use crate::job::state::State;
+use crate::ledger::webhooks::KIND;
 use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying, Report};
 use crate::tenant::Tenant;
 
@@ -17,7 +19,7 @@ const WHOSE: &str = "tenant = $5 and tenant <> 'default'";
 
 /// Makes a dead letter ready again.
 pub(super) fn raise() -> String {
-    let told = tell("'requeued'");
+    let told = tell_of(EventWord::Requeued);
     format!(
         "with moved as (update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
             due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true, \
@@ -72,14 +74,19 @@ impl Postgres {
     }
 
     pub(super) async fn write_progress(&self, worker: Uuid, progress: &[(Fence, Report)]) -> Answer<()> {
-        let sql = "update jobs j set progress = v.progress::json from unnest($2::uuid[], $3::int[], $4::text[]) \
-             as v(id, attempt, progress) where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1";
+        let told = tell_of(EventWord::Progressed);
+        let sql = format!(
+            "with moved as (update jobs j set progress = v.progress::json from unnest($2::uuid[], $3::int[], $4::text[]) \
+                as v(id, attempt, progress) where j.id = v.id and j.attempt = v.attempt and j.worker = $1 and j.state = 1 \
+                returning j.id, j.tenant, j.kind, coalesce(j.started_version, j.version) as version, j.progress, j.correlation_id, \
+                    j.trace, j.webhook){told}select id from moved"
+        );
         let mut sorted: Vec<_> = progress.iter().filter(|(fence, _)| fence.worker == worker).collect();
         sorted.sort_unstable_by_key(|(fence, _)| fence.job);
         let jobs: Vec<Uuid> = sorted.iter().map(|(fence, _)| fence.job.0).collect();
         let attempts: Vec<i32> = sorted.iter().map(|(fence, _)| int(fence.attempt)).collect();
         let reports: Vec<String> = sorted.iter().map(|(_, progress)| text(progress)).collect();
-        self.query(sql, &[&worker, &jobs, &attempts, &reports]).await.map(drop)
+        self.query(&sql, &[&worker, &jobs, &attempts, &reports]).await.map(drop)
     }
 
     pub(super) async fn cancel_job(&self, job: JobId) -> Answer<Canceling> {
@@ -129,7 +136,7 @@ impl Postgres {
         // In words by which the partial index is found.
         let of_others = if of.is_default() { "" } else { "and tenant <> 'default'" };
         let sql = format!(
-            "select count(*) from (select from jobs where state = 0 and tenant = $1 {of_others} limit $2) as pending"
+            "select count(*) from (select from jobs where state = 0 and tenant = $1 {of_others} and kind <> '{KIND}' limit $2) as pending"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let row = self.one(&sql, &[&of.as_str(), &most]).await?.expect("an aggregate answers one row");

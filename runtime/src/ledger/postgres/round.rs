@@ -7,17 +7,21 @@ use std::sync::LazyLock;
 
 use futures_util::future::try_join4;
 use longshore_sdk::JobId;
+use longshore_sdk::api::EventWord;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, int, number, text};
-use super::webhooks::{ended, tell};
+use super::webhooks::{ended, tell, tell_of};
 use crate::job::state::State;
 use crate::job::verdict::ALONE_AFTER;
 use crate::ledger::{Answer, Claim, Claimed, Event, Granted, Record, Recorded, Round, Settle};
 
-const CLAIM: &str = "\
+// One statement with whom its start is to be told.
+static CLAIM: LazyLock<String> =
+    LazyLock::new(|| format!("with moved as ({TAKE}){}select * from moved", tell_of(EventWord::Started)));
+const TAKE: &str = "\
 update jobs j set state = 1, attempt = j.attempt + 1, worker = $1, alone = t.alone, started_at = now(), changed_at = now(), \
     ready_at = coalesce(j.due_at, j.ready_at, j.changed_at), \
     due_at = null, queued_at = null, progress = null, publishes = 0, version = j.version + 1, started_version = j.version + 1 \
@@ -25,7 +29,7 @@ from unnest($2::uuid[], $3::bool[]) as t(id, alone) \
 where j.id = t.id and j.state = 0 and (j.due_at is null or j.due_at <= now()) and (j.crashes < $4 or t.alone) \
     and exists (select from workers w where w.id = $1 and w.lease_until > now()) \
 returning j.id, j.tenant, j.kind, j.attempt, j.payload, j.checkpoint, j.charged, j.max_attempts, j.timeout_ms, j.correlation_id, j.trace, \
-    j.created_at, j.ready_at, j.started_at, j.version";
+    j.created_at, j.ready_at, j.started_at, j.version, j.webhook";
 
 // One statement: the fenced update, then from what it returned the history and whom it is to be told. A retry or hand-back of a
 // job whose cancel was accepted becomes the cancel (0 = pending, 4 = canceled).
@@ -71,7 +75,7 @@ fn begin(worker: Uuid, claims: &[Claim]) -> String {
 impl Postgres {
     pub(super) async fn commit_round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
         let client = self.client().await?;
-        let (claim, record) = (client.prepare_cached(CLAIM).await?, client.prepare_cached(&RECORD).await?);
+        let (claim, record) = (client.prepare_cached(&CLAIM).await?, client.prepare_cached(&RECORD).await?);
         let (asks, writes) = (Asks::of(claims), Writes::of(records));
         let alone_after = int(ALONE_AFTER);
         let claim_params = asks.params(&worker, &alone_after);

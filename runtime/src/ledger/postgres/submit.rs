@@ -3,9 +3,11 @@
 //! becomes of the rows is in [`super::jobs`] and [`super::round`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
+use longshore_sdk::api::EventWord;
 use longshore_sdk::{JobId, Trace};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::read::{self, JOB, int, long_ms, text};
 use super::unique::{self, Held};
+use super::webhooks::tell_of;
 use crate::ledger::{Answer, Idempotency, Job, LedgerError, NewJob, RunAt, Submitted};
 use crate::tenant::Tenant;
 
@@ -25,7 +28,11 @@ const INSERT: &str = "insert into jobs (id, tenant, kind, payload, priority, max
         $4::smallint[], $5::int[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::bigint[], \
         $13::text[], $14::text[]) \
         as t(id, kind, payload, priority, max_attempts, timeout_ms, metadata, correlation_id, trace, unique_key, run_at, delay_ms, tenant, webhook)) as t \
-     on conflict (id) do nothing returning ";
+     on conflict (id) do nothing returning *";
+
+/// The same, with whom its acceptance is to be told.
+static ACCEPT: LazyLock<String> =
+    LazyLock::new(|| format!("with moved as ({INSERT}){}select {JOB} from moved", tell_of(EventWord::Accepted)));
 
 /// The unique index decides between callers with one key: the later insert waits for the earlier commit and then finds a
 /// living key. A key whose time is over is taken over. Rows come in the order of keys, as from everybody, against deadlocks.
@@ -152,7 +159,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
     let run_ats: Vec<_> = jobs.iter().map(|job| at(job.run_at)).collect();
     let delays: Vec<i64> = jobs.iter().map(|job| delay_ms(job.run_at)).collect();
     let hooks: Vec<Option<String>> = jobs.iter().map(|job| job.webhook.as_ref().map(text)).collect();
-    let statement = client.prepare_cached(&format!("{INSERT}{JOB}")).await?;
+    let statement = client.prepare_cached(&ACCEPT).await?;
     let rows = client
         .query(
             &statement,

@@ -1,7 +1,7 @@
 //! Subscriptions, deliveries and tries. [`tell`] is the part of every statement that moves a job by which the deliveries of that move
 //! are made in its own transaction. What is told and when is [`crate::ledger::webhooks`]'s.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use super::read::{self, int, long_ms, number, text};
 use crate::job::state::State;
 use crate::ledger::Answer;
 use crate::ledger::webhooks::{
-    ATTEMPTS, Delivery, HeldSecret, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, rotated,
+    ATTEMPTS, Delivery, Errand, HeldSecret, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, event_of, rotated,
 };
 use crate::tenant::Tenant;
 
@@ -29,21 +29,34 @@ pub(super) fn ended(error: &str) -> String {
 }
 
 /// Further common table expressions behind one called `moved` (id, tenant, kind, version, state, correlation_id, trace, webhook of each job
-/// that was moved; here `m`): the deliveries of these moves, each with its job, due now. `word` is what happened, in SQL. Where nobody
-/// subscribed the moves are not even looked through: the count is asked once.
+/// that was moved; here `m`): the deliveries of these moves, each with its job, due now. `word` is what happened, in SQL.
 pub(super) fn tell(word: &str) -> String {
+    deliveries("", word, "null")
+}
+
+/// The same where all of them were one move: who did not ask for it is left out before the moves are looked through.
+pub(super) fn tell_of(event: EventWord) -> String {
+    let word = format!("'{}'", event.word());
+    // Of progress a row keeps the newest alone.
+    let progress = if event == EventWord::Progressed { "m.progress" } else { "null" };
+    deliveries(&format!(" and {word} = any(events)"), &word, progress)
+}
+
+/// Where nobody subscribed the moves are not even looked through: the count is asked once.
+fn deliveries(asked: &str, word: &str, progress: &str) -> String {
     let (attempts, timeout) = (attempts(), timeout());
     format!(
-        ", hooks as materialized (select id, tenant, kinds, events from webhooks where disabled is null), \
+        ", hooks as materialized (select id, tenant, kinds, events from webhooks where disabled is null{asked}), \
          targets as materialized (\
-            select {FRESH_ID} as id, m.tenant, w.id as webhook, m.id as job, m.version, {word} as word, m.correlation_id, m.trace \
+            select {FRESH_ID} as id, m.tenant, w.id as webhook, m.id as job, m.version, {progress}::json as progress, {word} as word, \
+                m.correlation_id, m.trace \
                 from moved m join hooks w on w.tenant = m.tenant and {word} = any(w.events) \
                 and (w.kinds = '{{}}' or m.kind = any(w.kinds)) \
                 where m.kind <> '{KIND}' and (select count(*) > 0 from hooks) \
-            union all select {FRESH_ID}, m.tenant, null, m.id, m.version, {word}, m.correlation_id, m.trace from moved m \
+            union all select {FRESH_ID}, m.tenant, null, m.id, m.version, {progress}::json, {word}, m.correlation_id, m.trace from moved m \
                 where m.webhook is not null and m.kind <> '{KIND}' and m.webhook::jsonb->'events' ? ({word})), \
-         noted as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, event) \
-            select id, tenant, webhook, job, version, word from targets), \
+         noted as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, progress, event) \
+            select id, tenant, webhook, job, version, progress, word from targets), \
          posted as (insert into jobs (id, tenant, kind, payload, max_attempts, timeout_ms, correlation_id, trace, due_at) \
             select t.id, t.tenant, '{KIND}', json_build_object('job', t.job, 'event', t.word), {attempts}, {timeout}, t.correlation_id, t.trace, now() \
             from targets t) "
@@ -67,8 +80,12 @@ fn timeout() -> String {
 }
 
 const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, created_at";
-const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.event, d.created_at, j.state, j.due_at \
+const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.progress, d.event, d.created_at, j.state, j.due_at \
      from webhook_deliveries d left join jobs j on j.id = d.id";
+/// A delivery, and what a try needs of the job that it tells of.
+const ERRAND: &str = "select d.id, d.tenant, d.webhook, d.job, d.sequence, d.progress, d.event, d.created_at, null::smallint as state, \
+     null::timestamptz as due_at, t.webhook as own, case when t.state = 2 then t.result end as result \
+     from webhook_deliveries d left join jobs t on t.id = d.job where d.id = any($1)";
 
 #[async_trait]
 impl Webhooks for Postgres {
@@ -132,16 +149,37 @@ impl Webhooks for Postgres {
 
     async fn send(&self, delivery: &NewDelivery) -> Answer<()> {
         let sql = format!(
-            "with noted as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, event) \
-                values ($1, $6, $2, $3, $4, $5) on conflict do nothing returning id, tenant, job, event) \
+            "with noted as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, event, progress) \
+                values ($1, $6, $2, $3, $4, $5, $7::text::json) on conflict do nothing returning id, tenant, job, event) \
              insert into jobs (id, tenant, kind, payload, max_attempts, timeout_ms, due_at) \
              select id, tenant, '{KIND}', json_build_object('job', job, 'event', event), {}, {}, now() from noted",
             attempts(),
             timeout(),
         );
-        let NewDelivery { id, tenant, webhook, job, sequence, event } = delivery;
+        let NewDelivery { id, tenant, webhook, job, sequence, progress, event } = delivery;
         let job = job.map(|job| job.0);
-        self.query(&sql, &[&id.0, webhook, &job, sequence, event, &tenant.as_str()]).await.map(drop)
+        let progress = progress.as_ref().map(text);
+        self.query(&sql, &[&id.0, webhook, &job, sequence, event, &tenant.as_str(), &progress]).await.map(drop)
+    }
+
+    async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>> {
+        let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.0).collect();
+        let rows = self.query(ERRAND, &[&ids]).await?;
+        let (jobs, receivers) = (named(&rows, "job"), named(&rows, "webhook"));
+        let (histories, webhooks) = tokio::try_join!(
+            async { if jobs.is_empty() { Ok(HashMap::new()) } else { self.histories(&jobs).await } },
+            self.receivers(&receivers),
+        )?;
+        let errand = |row: &Row| {
+            let delivery = delivery(row, &mut HashMap::new());
+            let history = delivery.job.and_then(|job| histories.get(&job));
+            let event = history.and_then(|history| event_of(&delivery, &history.events));
+            let webhook = delivery.webhook.and_then(|id| webhooks.get(&id).cloned());
+            let (own, result) = (read::json(row, "own"), read::raw(row, "result"));
+            (delivery.id, Errand { delivery, webhook, own, event, result })
+        };
+        let mut errands: HashMap<JobId, Errand> = rows.iter().map(errand).collect();
+        Ok(deliveries.iter().map(|delivery| errands.remove(delivery)).collect())
     }
 
     async fn delivery(&self, id: JobId) -> Answer<Option<Delivery>> {
@@ -158,12 +196,18 @@ impl Webhooks for Postgres {
         self.with_tries(&rows).await
     }
 
-    async fn note_try(&self, delivery: JobId, tried: &Try) -> Answer<()> {
+    async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()> {
         let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
-             values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing";
-        let Try { attempt, at, duration, status, error, answer } = tried;
-        let status = status.map(i32::from);
-        let params: super::Params<'_> = &[&delivery.0, &int(*attempt), at, &long_ms(*duration), &status, error, answer];
+             select * from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::bigint[], $5::int[], $6::text[], $7::text[]) \
+             on conflict do nothing";
+        let deliveries: Vec<Uuid> = tries.iter().map(|(delivery, _)| delivery.0).collect();
+        let attempts: Vec<i32> = tries.iter().map(|(_, tried)| int(tried.attempt)).collect();
+        let moments: Vec<jiff::Timestamp> = tries.iter().map(|(_, tried)| tried.at).collect();
+        let durations: Vec<i64> = tries.iter().map(|(_, tried)| long_ms(tried.duration)).collect();
+        let statuses: Vec<Option<i32>> = tries.iter().map(|(_, tried)| tried.status.map(i32::from)).collect();
+        let errors: Vec<Option<&str>> = tries.iter().map(|(_, tried)| tried.error.as_deref()).collect();
+        let answers: Vec<Option<&str>> = tries.iter().map(|(_, tried)| tried.answer.as_deref()).collect();
+        let params: super::Params<'_> = &[&deliveries, &attempts, &moments, &durations, &statuses, &errors, &answers];
         self.query(sql, params).await.map(drop)
     }
 
@@ -181,7 +225,21 @@ impl Webhooks for Postgres {
     }
 }
 
+/// The things that these rows name, each once.
+fn named(rows: &[Row], column: &str) -> Vec<Uuid> {
+    let named: BTreeSet<Uuid> = rows.iter().filter_map(|row| row.get::<_, Option<Uuid>>(column)).collect();
+    named.into_iter().collect()
+}
+
 impl Postgres {
+    async fn receivers(&self, ids: &[Uuid]) -> Answer<HashMap<Uuid, Webhook>> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.query(&format!("select {WEBHOOK} from webhooks where id = any($1)"), &[&ids]).await?;
+        Ok(rows.iter().map(webhook).map(|webhook| (webhook.id, webhook)).collect())
+    }
+
     async fn with_tries(&self, rows: &[Row]) -> Answer<Vec<Delivery>> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.get("id")).collect();
         let sql = "select delivery, attempt, at, duration_ms, status, error, answer from webhook_tries \
@@ -222,6 +280,7 @@ fn delivery(row: &Row, tries: &mut HashMap<Uuid, Vec<Try>>) -> Delivery {
         webhook: row.get("webhook"),
         job: row.get::<_, Option<Uuid>>("job").map(JobId),
         sequence: row.get("sequence"),
+        progress: read::json(row, "progress"),
         event: row.get("event"),
         created_at: row.get("created_at"),
         state: row.get::<_, Option<i16>>("state").and_then(State::from_code),

@@ -9,6 +9,7 @@ use super::columns::{self, Columns, Head, Id, moment};
 use super::unique;
 use super::webhooks::tell;
 use crate::job::state::State;
+use crate::ledger::webhooks::KIND;
 use crate::ledger::{Answer, Attempt, Canceling, Event, Filter, Job, LedgerError, Replaying};
 use crate::tenant::Tenant;
 
@@ -106,7 +107,9 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
 pub(super) fn pending_of(db: &Connection, of: &Tenant, most: u64) -> Answer<u64> {
     // In words by which the partial index is found.
     let of_others = if of.is_default() { "" } else { "and tenant <> 'default'" };
-    let sql = format!("select count(*) from (select 1 from jobs where state = 0 and tenant = ?1 {of_others} limit ?2)");
+    let sql = format!(
+        "select count(*) from (select 1 from jobs where state = 0 and tenant = ?1 {of_others} and kind <> '{KIND}' limit ?2)"
+    );
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     Ok(db.prepare_cached(&sql)?.query_row((of, most), |row| row.get::<_, i64>(0))?.unsigned_abs())
 }

@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::columns::{self, Columns, Head, Id, Json};
 use super::history;
 use super::leaving::{leave, recorded};
+use super::webhooks::tell;
 use crate::job::state::State;
 use crate::job::verdict::runs_alone;
-use crate::ledger::{Answer, Claim, Claimed, Fence, Granted, Record, Recorded, Report, Round, Settle};
+use crate::ledger::{Answer, Claim, Claimed, Event, Fence, Granted, Record, Recorded, Report, Round, Settle};
 
 pub(super) fn round(db: &Connection, now: i64, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
     let leased = has_lease(db, now, worker)?;
@@ -66,7 +67,9 @@ fn start(db: &Connection, now: i64, worker: Uuid, alone: bool, head: &Head) -> A
          queued_at = null, publishes = 0, progress = null, version = version + 1, started_version = version + 1 where seq = ?1",
     )?
     .execute((head.seq, fence.attempt, Id(worker), alone, now))?;
-    granted(db, fence, head)
+    let granted = granted(db, fence, head)?;
+    tell(db, now, &granted.started(), head.webhook.as_ref())?;
+    Ok(granted)
 }
 
 fn granted(db: &Connection, fence: Fence, head: &Head) -> Answer<Granted> {
@@ -160,11 +163,28 @@ pub(super) fn save_checkpoint(db: &Connection, fence: Fence, checkpoint: &str) -
     write_for(db, fence, "update jobs set checkpoint = ?2 where seq = ?1", checkpoint)
 }
 
-pub(super) fn save_progress(db: &Connection, progress: &[(Fence, Report)]) -> Answer<()> {
+pub(super) fn save_progress(db: &Connection, now: i64, progress: &[(Fence, Report)]) -> Answer<()> {
     for (fence, report) in progress {
-        write_for(db, *fence, "update jobs set progress = ?2 where seq = ?1", Json(report))?;
+        if !write_for(db, *fence, "update jobs set progress = ?2 where seq = ?1", Json(report))? {
+            continue;
+        }
+        let Some(head) = columns::head_of(db, fence.job)? else { continue };
+        tell(db, now, &progressed(&head, report), head.webhook.as_ref())?;
     }
     Ok(())
+}
+
+/// Under the start of its attempt, as its worker announces it.
+fn progressed(head: &Head, report: &Report) -> Event {
+    let accepted = Event::accepted(head.job, &head.tenant, &head.kind, head.correlation_id.as_deref(), report.at);
+    Event {
+        version: head.started_version.unwrap_or(head.version),
+        state: State::Running,
+        attempt: head.attempt,
+        progress: Some(report.clone()),
+        trace: head.trace.clone(),
+        ..accepted
+    }
 }
 
 /// Writes for an attempt, if it still holds its job.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::columns::{self, Id, Json, later, micros, millis};
 use super::jobs::present;
 use super::unique;
+use super::webhooks::tell;
 use crate::ledger::{Answer, Idempotency, NewJob, RunAt, Submitted};
 use crate::tenant::Tenant;
 
@@ -41,7 +42,12 @@ fn submit_one(db: &Connection, now: i64, new: &NewJob) -> Answer<Submitted> {
     if let Some(asked) = new.idempotency.as_ref().filter(|_| created) {
         hold(db, now, &new.tenant, asked, new.id)?;
     }
-    present(db, new.id).map(if created { Submitted::Created } else { Submitted::Repeated })
+    let job = present(db, new.id)?;
+    if !created {
+        return Ok(Submitted::Repeated(job));
+    }
+    tell(db, now, &job.accepted(), job.webhook.as_ref())?;
+    Ok(Submitted::Created(job))
 }
 
 /// Removes some expired keys.

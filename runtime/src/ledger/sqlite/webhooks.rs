@@ -13,20 +13,25 @@ use uuid::Uuid;
 
 use super::Sqlite;
 use super::columns::{self, At, Columns, Id, Json, later, micros, millis, moment};
+use super::history;
 use super::jobs::count;
 use crate::ledger::webhooks::{
-    ATTEMPTS, Delivery, HeldSecret, Hook, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, rotated, told,
+    ATTEMPTS, Delivery, Errand, HeldSecret, Hook, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, event_of,
+    is_internal, rotated,
 };
 use crate::ledger::{Answer, Event};
 use crate::tenant::Tenant;
 
 const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, created_at";
-const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.event, d.created_at, j.state, j.due_at \
+const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.progress, d.event, d.created_at, j.state, j.due_at \
      from webhook_deliveries d left join jobs j on j.id = d.id";
 
 /// Whom a move is told: the job's own webhook, and who subscribed.
 pub(super) fn tell(db: &Connection, now: i64, event: &Event, own: Option<&Hook>) -> Answer<()> {
-    let Some(word) = told(event) else { return Ok(()) };
+    if is_internal(&event.kind) {
+        return Ok(());
+    }
+    let word = event.word();
     let subscribed = webhooks(db, "where disabled is null", [])?;
     let subscribed = subscribed
         .iter()
@@ -34,9 +39,15 @@ pub(super) fn tell(db: &Connection, now: i64, event: &Event, own: Option<&Hook>)
         .map(|webhook| Some(webhook.id));
     let own = own.filter(|hook| hook.events.contains(&word)).map(|_| None);
     for webhook in subscribed.chain(own) {
-        let (id, job, event_word) = (JobId::fresh(), Some(event.job), word.word().to_owned());
-        let tenant = event.tenant.clone();
-        let delivery = NewDelivery { id, tenant, webhook, job, sequence: event.version, event: event_word };
+        let delivery = NewDelivery {
+            id: JobId::fresh(),
+            tenant: event.tenant.clone(),
+            webhook,
+            job: Some(event.job),
+            sequence: event.version,
+            progress: event.progress.clone(),
+            event: word.word().to_owned(),
+        };
         post(db, now, &delivery, event.correlation_id.as_deref(), event.trace.as_ref())?;
     }
     Ok(())
@@ -50,10 +61,11 @@ fn post(
     correlation_id: Option<&str>,
     trace: Option<&Trace>,
 ) -> Answer<()> {
-    let NewDelivery { id, tenant, webhook, job, sequence, event } = delivery;
-    let sql = "insert into webhook_deliveries (id, tenant, webhook, job, sequence, event, created_at) \
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (id) do nothing";
-    let target = (Id(id.0), tenant, webhook.map(Id), job.map(|job| Id(job.0)), sequence, event, now);
+    let NewDelivery { id, tenant, webhook, job, sequence, progress, event } = delivery;
+    let sql = "insert into webhook_deliveries (id, tenant, webhook, job, sequence, progress, event, created_at) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (id) do nothing";
+    let progress = progress.as_ref().map(Json);
+    let target = (Id(id.0), tenant, webhook.map(Id), job.map(|job| Id(job.0)), sequence, progress, event, now);
     if db.prepare_cached(sql)?.execute(target)? == 0 {
         return Ok(());
     }
@@ -119,6 +131,31 @@ fn remove_old(db: &Connection, now: i64, age: Duration, limit: usize) -> Answer<
     Ok(gone.len())
 }
 
+fn errand(db: &Connection, id: JobId) -> Answer<Option<Errand>> {
+    let find = format!("select {DELIVERY} where d.id = ?1");
+    let Some(delivery) = columns::rows(db, &find, [Id(id.0)], delivery)?.pop() else { return Ok(None) };
+    let webhook = delivery.webhook.map(|id| webhook_of(db, id)).transpose()?.flatten();
+    let history = delivery.job.map(|job| history::of(db, job)).transpose()?.flatten().unwrap_or_default();
+    let event = event_of(&delivery, &history);
+    let sql = "select webhook, case when state = 2 then result end from jobs where id = ?1";
+    let mut find = db.prepare_cached(sql)?;
+    let kept = |row: &Row<'_>| {
+        let mut row = Columns::of(row);
+        Ok((row.json()?, row.maybe_raw()?))
+    };
+    let kept = find.query_row([delivery.job.map(|job| Id(job.0))], kept).optional()?;
+    let (own, result) = kept.unwrap_or_default();
+    Ok(Some(Errand { delivery, webhook, own, event, result }))
+}
+
+fn note(db: &Connection, delivery: JobId, tried: &Try) -> Answer<()> {
+    let Try { attempt, at, duration, status, error, answer } = tried;
+    let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing";
+    let line = (Id(delivery.0), attempt, micros(*at), millis(*duration), status, error, answer);
+    Ok(db.prepare_cached(sql)?.execute(line).map(drop)?)
+}
+
 fn with_tries(db: &Connection, mut deliveries: Vec<Delivery>) -> Answer<Vec<Delivery>> {
     let sql = "select attempt, at, duration_ms, status, error, answer from webhook_tries where delivery = ?1 order by attempt";
     for delivery in &mut deliveries {
@@ -166,6 +203,11 @@ impl Webhooks for Sqlite {
         self.write(move |db, now| post(db, now, &delivery, None, None)).await
     }
 
+    async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>> {
+        let deliveries = deliveries.to_vec();
+        self.read(move |db, _| deliveries.into_iter().map(|id| errand(db, id)).collect()).await
+    }
+
     async fn delivery(&self, id: JobId) -> Answer<Option<Delivery>> {
         let find = move |db: &Connection, _| {
             let sql = format!("select {DELIVERY} where d.id = ?1");
@@ -186,15 +228,9 @@ impl Webhooks for Sqlite {
         self.read(find).await
     }
 
-    async fn note_try(&self, delivery: JobId, tried: &Try) -> Answer<()> {
-        let Try { attempt, at, duration, status, error, answer } = tried.clone();
-        let note = move |db: &Connection, _| {
-            let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing";
-            let line = (Id(delivery.0), attempt, micros(at), millis(duration), status, error, answer);
-            Ok(db.prepare_cached(sql)?.execute(line).map(drop)?)
-        };
-        self.write(note).await
+    async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()> {
+        let tries = tries.to_vec();
+        self.write(move |db, _| tries.iter().try_for_each(|(delivery, tried)| note(db, *delivery, tried))).await
     }
 
     async fn remove_old_deliveries(&self, age: Duration, limit: usize) -> Answer<usize> {
@@ -219,6 +255,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         webhook: row.id()?,
         job: row.id()?.map(JobId),
         sequence: row.take()?,
+        progress: row.json()?,
         event: row.take()?,
         created_at: row.at()?,
         state: row.take()?,

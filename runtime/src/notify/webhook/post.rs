@@ -107,7 +107,8 @@ impl Post {
             .dns_resolver(Arc::new(Guard { allowed: settings.allow_private.clone() }))
             .timeout(settings.timeout)
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(8)
+            // Most deliveries go to few receivers: each of them may keep the connection it has.
+            .pool_max_idle_per_host(usize::try_from(settings.concurrency).unwrap_or(usize::MAX))
             .build()?;
         Ok(Self { client, settings: settings.clone() })
     }

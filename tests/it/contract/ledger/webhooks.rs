@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use longshore_runtime::job::state::State;
 use longshore_runtime::ledger::webhooks::{
-    Delivery, ENDS, HeldSecret, Hook, KIND, NewDelivery, TEST, TOLD, Try, Webhook,
+    Delivery, ENDS, Errand, HeldSecret, Hook, KIND, NewDelivery, TEST, Try, Webhook,
 };
-use longshore_runtime::ledger::{Kind, Ledger, NewJob, Recorded, Whose};
+use longshore_runtime::ledger::{Claimed, Event, Kind, Ledger, NewJob, Recorded, Report, Whose};
 use longshore_runtime::tenant::Tenant;
 use longshore_sdk::api::EventWord;
 use longshore_sdk::webhook::Secret;
@@ -36,23 +36,29 @@ async fn subscribed(ledger: &dyn Ledger, webhook: Webhook) -> Uuid {
     webhook.id
 }
 
-/// What was made for a subscription: event and sequence, the oldest first.
-async fn told(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<(String, i64)> {
+/// What was made for a subscription of one job's events, in their order.
+async fn made_for(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<Delivery> {
     let mut all = ledger.deliveries(webhook, None, 100).await.unwrap();
     all.retain(|delivery| delivery.job == Some(job));
-    all.reverse();
-    all.into_iter().map(|delivery| (delivery.event, delivery.sequence)).collect()
+    all.sort_by_key(|delivery| (delivery.sequence, delivery.progress.as_ref().map(|report| report.n)));
+    all
 }
 
-/// What a job's history says that is told at all.
+/// The same as event and sequence.
+async fn told(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<(String, i64)> {
+    let made = made_for(ledger, webhook, job).await;
+    made.into_iter().map(|delivery| (delivery.event, delivery.sequence)).collect()
+}
+
+/// What a job's history says.
 async fn happened(ledger: &dyn Ledger, job: JobId) -> Vec<(String, i64)> {
     let history = ledger.history(job).await.unwrap().expect("the job exists");
-    let told = history.iter().filter(|event| TOLD.contains(&event.word()));
-    told.map(|event| (event.word().word().to_owned(), event.version)).collect()
+    history.iter().map(|event| (event.word().word().to_owned(), event.version)).collect()
 }
 
-pub(super) async fn every_move_that_is_told_makes_a_delivery_of_it(ledger: Arc<dyn Ledger>) {
-    let all = subscribed(&*ledger, webhook(&TOLD)).await;
+pub(super) async fn every_move_makes_a_delivery_for_whoever_asked_for_it(ledger: Arc<dyn Ledger>) {
+    let all = subscribed(&*ledger, webhook(&EventWord::ALL)).await;
+    let starts = subscribed(&*ledger, webhook(&[EventWord::Started])).await;
     let ends = subscribed(&*ledger, webhook(&ENDS)).await;
     let us = worker(&*ledger, LONG).await;
     let mut jobs = vec![];
@@ -78,11 +84,90 @@ pub(super) async fn every_move_that_is_told_makes_a_delivery_of_it(ledger: Arc<d
         assert!(!expected.is_empty());
         assert_eq!(told(&*ledger, all, job).await, expected);
         words.extend(expected.iter().map(|(word, _)| word.clone()));
+        let began: Vec<_> = expected.iter().filter(|(word, _)| word == "started").cloned().collect();
+        assert_eq!(told(&*ledger, starts, job).await, began);
         let is_end = |(word, _): &(String, i64)| ENDS.iter().any(|end| end.word() == word);
         let expected: Vec<_> = expected.into_iter().filter(is_end).collect();
         assert_eq!(told(&*ledger, ends, job).await, expected);
     }
-    assert_eq!(words.len(), TOLD.len(), "{words:?}");
+    // All but progress, which is no move.
+    assert_eq!(words.len(), EventWord::ALL.len() - 1, "{words:?}");
+}
+
+/// What a try would be told of each delivery.
+async fn errands(ledger: &dyn Ledger, deliveries: &[Delivery]) -> Vec<Errand> {
+    let ids: Vec<JobId> = deliveries.iter().map(|delivery| delivery.id).collect();
+    let found = ledger.errands(&ids).await.unwrap();
+    found.into_iter().map(|errand| errand.expect("it is there")).collect()
+}
+
+pub(super) async fn every_progress_is_told_as_it_was_though_the_row_keeps_the_newest(ledger: Arc<dyn Ledger>) {
+    let all = subscribed(&*ledger, webhook(&EventWord::ALL)).await;
+    let ends = subscribed(&*ledger, webhook(&ENDS)).await;
+    let us = worker(&*ledger, LONG).await;
+    let own = Hook { url: "https://example.com/own".into(), secret: None, events: vec![EventWord::Progressed] };
+    let job = submit(&*ledger, NewJob { webhook: Some(own), ..new_job() }).await;
+    let granted = granted(claim(&*ledger, us, job).await);
+    let at = |n: u32| jiff::Timestamp::UNIX_EPOCH + Duration::from_nanos(1_234_567_890 * u64::from(n));
+    let reports: Vec<Report> = (1..=3).map(|n| Report { n, at: at(n), ..report_of(f64::from(n) / 7.0) }).collect();
+    for report in &reports[..2] {
+        ledger.save_progress(us, &[(granted.fence, report.clone())]).await.unwrap();
+    }
+    done(&*ledger, granted.fence, retry(LONG)).await;
+    // Who has lost the job tells nothing of it.
+    ledger.save_progress(us, &[(granted.fence, reports[2].clone())]).await.unwrap();
+    let mut made = made_for(&*ledger, all, job).await;
+    made.retain(|delivery| delivery.event == "progressed");
+    let events: Vec<_> = errands(&*ledger, &made).await.into_iter().filter_map(|errand| errand.event).collect();
+    // As the worker announces it.
+    let started = granted.started();
+    let announced =
+        reports[..2].iter().cloned().map(|report| Event { at: report.at, progress: Some(report), ..started.clone() });
+    assert_eq!(events, announced.collect::<Vec<_>>());
+    assert!(told(&*ledger, ends, job).await.is_empty());
+    let due = to_publish(&*ledger).await;
+    let mut to_own = vec![];
+    for id in due {
+        to_own.extend(ledger.delivery(id).await.unwrap().filter(|delivery| delivery.webhook.is_none()));
+    }
+    let mut said: Vec<_> = to_own.into_iter().map(|delivery| (delivery.event, delivery.progress)).collect();
+    said.sort_by_key(|(_, progress)| progress.as_ref().map(|report| report.n));
+    let expected = reports[..2].iter().map(|report| ("progressed".to_owned(), Some(report.clone())));
+    assert_eq!(said, expected.collect::<Vec<_>>());
+}
+
+pub(super) async fn what_a_try_needs_is_found_for_many_at_once(ledger: Arc<dyn Ledger>) {
+    let first = webhook(&EventWord::ALL);
+    let id = subscribed(&*ledger, first.clone()).await;
+    let us = worker(&*ledger, LONG).await;
+    let own = Hook { url: "https://example.com/own".into(), secret: Some(Secret::fresh()), events: ENDS.to_vec() };
+    let job = submit(&*ledger, NewJob { webhook: Some(own.clone()), ..new_job() }).await;
+    let fence = granted(claim(&*ledger, us, job).await).fence;
+    done(&*ledger, fence, complete()).await;
+    let made = made_for(&*ledger, id, job).await;
+    assert_eq!(
+        (made.len(), ledger.count_pending(&Tenant::default(), 10).await.unwrap()),
+        (3, 0),
+        "they are not its jobs"
+    );
+    let found = errands(&*ledger, &made).await;
+    let history = ledger.history(job).await.unwrap().expect("the job exists");
+    let events: Vec<_> = found.iter().filter_map(|errand| errand.event.clone()).collect();
+    assert_eq!(events, history);
+    for errand in &found {
+        assert_eq!(errand.webhook.as_ref().map(|webhook| &webhook.secrets), Some(&first.secrets));
+        assert_eq!(errand.own.as_ref(), Some(&own));
+        assert_eq!(errand.result.as_ref().map(|result| result.get()), Some(r#"{"text":"Hello"}"#));
+    }
+    // In the order of the question, with a hole where nothing is.
+    let test = test_of(&*ledger, id).await;
+    let mixed = ledger.errands(&[test, JobId::fresh(), made[2].id, made[0].id]).await.unwrap();
+    let shape = mixed.iter().map(|errand| errand.as_ref().map(|errand| (errand.delivery.id, errand.event.is_some())));
+    let expected = [Some((test, false)), None, Some((made[2].id, true)), Some((made[0].id, true))];
+    assert_eq!(shape.collect::<Vec<_>>(), expected);
+    assert!(ledger.unsubscribe(id).await.unwrap());
+    assert!(errands(&*ledger, &made).await.iter().all(|errand| errand.webhook.is_none() && errand.event.is_some()));
+    assert!(ledger.errands(&[]).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_delivery_is_a_job_that_is_due_with_its_kinds_policy(ledger: Arc<dyn Ledger>) {
@@ -113,16 +198,20 @@ pub(super) async fn a_delivery_is_a_job_that_is_due_with_its_kinds_policy(ledger
 }
 
 pub(super) async fn who_did_not_ask_is_not_told(ledger: Arc<dyn Ledger>) {
-    let other = subscribed(&*ledger, Webhook { kinds: vec!["demo.other".into()], ..webhook(&TOLD) }).await;
-    let this = subscribed(&*ledger, Webhook { kinds: vec!["a".into(), "demo.greet".into()], ..webhook(&TOLD) }).await;
-    let off = subscribed(&*ledger, webhook(&TOLD)).await;
+    let every = || webhook(&EventWord::ALL);
+    let other = subscribed(&*ledger, Webhook { kinds: vec!["demo.other".into()], ..every() }).await;
+    let this = subscribed(&*ledger, Webhook { kinds: vec!["a".into(), "demo.greet".into()], ..every() }).await;
+    let off = subscribed(&*ledger, every()).await;
     ledger.switch(off, Some("tired")).await.unwrap();
-    let theirs = subscribed(&*ledger, Webhook { tenant: "acme".parse().unwrap(), ..webhook(&TOLD) }).await;
-    let gone = subscribed(&*ledger, webhook(&TOLD)).await;
+    let theirs = subscribed(&*ledger, Webhook { tenant: "acme".parse().unwrap(), ..every() }).await;
+    let gone = subscribed(&*ledger, every()).await;
     assert!(ledger.unsubscribe(gone).await.unwrap());
-    let fence = running(&*ledger, worker(&*ledger, LONG).await).await;
+    let us = worker(&*ledger, LONG).await;
+    let fence = running(&*ledger, us).await;
+    ledger.save_progress(us, &[(fence, report_of(0.5))]).await.unwrap();
     done(&*ledger, fence, complete()).await;
-    assert_eq!(told(&*ledger, this, fence.job).await, [("completed".to_owned(), 3)]);
+    let expected = [("accepted", 1), ("started", 2), ("progressed", 2), ("completed", 3)];
+    assert_eq!(told(&*ledger, this, fence.job).await, expected.map(|(word, place)| (word.to_owned(), place)));
     for nobody in [other, off, theirs, gone] {
         assert!(told(&*ledger, nobody, fence.job).await.is_empty());
     }
@@ -149,21 +238,29 @@ pub(super) async fn a_jobs_own_webhook_is_told_of_what_it_asked_for(ledger: Arc<
     assert_eq!(to_publish(&*ledger).await, [id], "it did not ask for the end");
 }
 
-pub(super) async fn a_record_that_changes_nothing_tells_nobody(ledger: Arc<dyn Ledger>) {
-    let id = subscribed(&*ledger, webhook(&TOLD)).await;
-    let fence = running(&*ledger, worker(&*ledger, LONG).await).await;
+pub(super) async fn what_changes_nothing_tells_nobody(ledger: Arc<dyn Ledger>) {
+    let id = subscribed(&*ledger, webhook(&EventWord::ALL)).await;
+    let us = worker(&*ledger, LONG).await;
+    let new = new_job();
+    let job = submit(&*ledger, new.clone()).await;
+    assert!(!ledger.submit(&[new]).await.unwrap()[0].is_created(), "a repeat");
+    let fence = granted(claim(&*ledger, us, job).await).fence;
+    assert!(matches!(claim(&*ledger, us, job).await, Claimed::Busy));
     done(&*ledger, fence, complete()).await;
+    assert!(matches!(claim(&*ledger, us, job).await, Claimed::Settled(_)));
     assert!(matches!(record(&*ledger, fence, complete()).await, Recorded::Before(_)));
     assert!(matches!(record(&*ledger, fence, dead_letter()).await, Recorded::Before(_)));
     ledger.cancel(fence.job).await.unwrap();
     ledger.replay(fence.job).await.unwrap();
     let asked = running(&*ledger, worker(&*ledger, LONG).await).await;
     ledger.cancel(asked.job).await.unwrap();
-    assert_eq!(ledger.deliveries(id, None, 10).await.unwrap().len(), 1);
+    let words = [("accepted", 1), ("started", 2), ("completed", 3)].map(|(word, place)| (word.to_owned(), place));
+    assert_eq!(told(&*ledger, id, job).await, words);
+    assert_eq!(told(&*ledger, id, asked.job).await, words[..2]);
 }
 
 pub(super) async fn a_subscription_is_kept_changed_and_removed(ledger: Arc<dyn Ledger>) {
-    let (first, second) = (webhook(&ENDS), Webhook { kinds: vec!["a.b".into()], ..webhook(&TOLD) });
+    let (first, second) = (webhook(&ENDS), Webhook { kinds: vec!["a.b".into()], ..webhook(&EventWord::ALL) });
     for _ in 0..2 {
         assert!(ledger.subscribe(&first, 2).await.unwrap(), "a repeat is the same");
     }
@@ -213,7 +310,8 @@ fn a_try(attempt: u32, error: Option<&str>) -> Try {
 async fn test_of(ledger: &dyn Ledger, webhook: Uuid) -> JobId {
     let id = JobId::fresh();
     let tenant = Tenant::default();
-    let delivery = NewDelivery { id, tenant, webhook: Some(webhook), job: None, sequence: 0, event: TEST.into() };
+    let webhook = Some(webhook);
+    let delivery = NewDelivery { id, tenant, webhook, job: None, sequence: 0, progress: None, event: TEST.into() };
     for _ in 0..2 {
         ledger.send(&delivery).await.unwrap();
     }
@@ -225,9 +323,11 @@ pub(super) async fn a_delivery_made_by_hand_is_there_once_with_its_tries(ledger:
     let (older, newer) = (test_of(&*ledger, id).await, test_of(&*ledger, id).await);
     assert_eq!(to_publish(&*ledger).await.len(), 2);
     let (failed, delivered) = (a_try(1, Some("the receiver answered 503")), a_try(2, None));
-    for tried in [&failed, &delivered, &Try { status: Some(200), ..failed.clone() }] {
-        ledger.note_try(older, tried).await.unwrap();
+    ledger.note_tries(&[(older, failed.clone()), (newer, delivered.clone())]).await.unwrap();
+    for tried in [&delivered, &Try { status: Some(200), ..failed.clone() }] {
+        ledger.note_tries(&[(older, tried.clone())]).await.unwrap();
     }
+    assert_eq!(ledger.delivery(newer).await.unwrap().expect("it is there").tries, [delivered.clone()]);
     let found = ledger.delivery(older).await.unwrap().expect("it is there");
     assert_eq!((found.event.as_str(), found.job, found.sequence), (TEST, None, 0));
     assert_eq!(found.tries, [failed, delivered], "the first word about an attempt counts");
@@ -246,7 +346,7 @@ pub(super) async fn deliveries_that_ended_long_ago_are_removed_and_dead_letters_
     let mut made = vec![];
     for end in [Some(complete()), Some(dead_letter()), None] {
         let delivery = test_of(&*ledger, id).await;
-        ledger.note_try(delivery, &a_try(1, None)).await.unwrap();
+        ledger.note_tries(&[(delivery, a_try(1, None))]).await.unwrap();
         let fence = granted(claim(&*ledger, us, delivery).await).fence;
         if let Some(end) = end {
             done(&*ledger, fence, end).await;
