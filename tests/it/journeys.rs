@@ -14,6 +14,7 @@ mod hostile_callers;
 mod roads;
 mod tenants;
 mod traces;
+mod webhook_faults;
 mod webhooks;
 
 /// Tells each story on both stages.

@@ -1,5 +1,5 @@
-//! A receiver of webhooks: answers as a story tells it to, and keeps all that came. Plain HTTP/1.1 on the loopback, one request a
-//! connection. It verifies nothing: that is the story's, by whatever library it wants to hear.
+//! A receiver of webhooks: answers as a story tells it to, and keeps all that came. Plain HTTP/1.1 on the loopback, one request after
+//! the other on each connection. It verifies nothing: that is the story's, by whatever library it wants to hear.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ports;
 use crate::until::poll;
@@ -27,7 +27,7 @@ pub struct Received {
 /// What it is answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The status.
+    /// The status; 0: no answer ever comes.
     pub status: u16,
     /// A header beside the necessary ones, such as `retry-after: 1`.
     pub header: Option<&'static str>,
@@ -50,6 +50,11 @@ impl Reply {
     /// With this status and nothing else.
     pub fn of(status: u16) -> Self {
         Self { status, header: None, body: String::new() }
+    }
+
+    /// None: whoever sent it waits until one of the two is gone.
+    pub fn never() -> Self {
+        Self::of(0)
     }
 }
 
@@ -93,12 +98,25 @@ impl Receiver {
         let listener = poll("the receiver's port to be free", Duration::from_secs(20), bind).await?;
         let (received, script) = (Arc::clone(&self.received), Arc::clone(&self.script));
         self.serving = Some(tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                // A connection that breaks off brought nothing.
-                tokio::spawn(serve(stream, Arc::clone(&received), Arc::clone(&script)));
+            // Its connections go with it.
+            let mut open = JoinSet::new();
+            loop {
+                tokio::select! {
+                    came = listener.accept() => {
+                        let Ok((stream, _)) = came else { return };
+                        // A connection that breaks off brought nothing.
+                        open.spawn(serve(stream, Arc::clone(&received), Arc::clone(&script)));
+                    }
+                    Some(_) = open.join_next() => {}
+                }
             }
         }));
         Ok(())
+    }
+
+    /// How many came.
+    pub fn count(&self) -> usize {
+        self.received.lock().expect("no code panics while it holds the list").len()
     }
 
     /// All that came.
@@ -108,7 +126,7 @@ impl Receiver {
 
     /// All that came, once it is so many.
     pub async fn until(&self, count: usize, patience: Duration) -> Result<Vec<Received>> {
-        let look = || async { Some(self.received()).filter(|all| all.len() >= count) };
+        let look = || async { (self.count() >= count).then(|| self.received()) };
         poll(&format!("{count} requests at the receiver"), patience, look).await
     }
 }
@@ -120,29 +138,37 @@ impl Drop for Receiver {
 }
 
 async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<Received>>>, script: Script) -> Result<()> {
-    let request = read(&mut stream).await?;
-    let reply = {
-        let mut all = received.lock().expect("no code panics while it holds the list");
-        let reply = script(all.len(), &request);
-        all.push(request);
-        reply
-    };
-    let Reply { status, header, body } = reply;
-    let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
-    let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\nconnection: close\r\n{header}\r\n", body.len());
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(())
+    stream.set_nodelay(true)?;
+    let mut bytes = vec![];
+    loop {
+        let request = read(&mut stream, &mut bytes).await?;
+        let reply = {
+            let mut all = received.lock().expect("no code panics while it holds the list");
+            let reply = script(all.len(), &request);
+            all.push(request);
+            reply
+        };
+        answer(&mut stream, reply).await?;
+    }
 }
 
-async fn read(stream: &mut TcpStream) -> Result<Received> {
-    let mut bytes = vec![];
+async fn answer(stream: &mut TcpStream, reply: Reply) -> Result<()> {
+    let Reply { status, header, body } = reply;
+    if status == 0 {
+        return std::future::pending().await;
+    }
+    let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
+    let whole = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n{header}\r\n{body}", body.len());
+    Ok(stream.write_all(whole.as_bytes()).await?)
+}
+
+/// The next request; what follows it stays in `bytes`.
+async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<Received> {
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break end;
         }
-        anyhow::ensure!(stream.read_buf(&mut bytes).await? > 0, "the head broke off");
+        anyhow::ensure!(stream.read_buf(bytes).await? > 0, "the head broke off");
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
@@ -150,7 +176,9 @@ async fn read(stream: &mut TcpStream) -> Result<Received> {
         fields.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect();
     let length: usize = headers.get("content-length").context("no length")?.parse()?;
     while bytes.len() < end + 4 + length {
-        anyhow::ensure!(stream.read_buf(&mut bytes).await? > 0, "the body broke off");
+        anyhow::ensure!(stream.read_buf(bytes).await? > 0, "the body broke off");
     }
-    Ok(Received { headers, body: bytes.split_off(end + 4) })
+    let rest = bytes.split_off(end + 4 + length);
+    let body = std::mem::replace(bytes, rest).split_off(end + 4);
+    Ok(Received { headers, body })
 }

@@ -1,5 +1,5 @@
-//! One job followed on every road at once, over two API processes of which one is killed on the way: all tell the same. Hooks are
-//! told of elsewhere.
+//! One job followed on all six roads at once (poll, long-poll, stream, webhook, topic, promise), over two API processes of which one
+//! is killed on the way: all tell the same.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
@@ -13,9 +13,11 @@ use longshore_sdk::client::{Client, EventFilter, Told};
 use longshore_tests::http::Http;
 use longshore_tests::postgres::Postgres;
 use longshore_tests::rabbitmq::RabbitMq;
+use longshore_tests::receiver::{Receiver, Reply};
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::stream::Stream;
 use longshore_tests::trial::Trial;
+use longshore_tests::until::poll;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -26,7 +28,8 @@ struct Heard(BTreeMap<String, Value>);
 impl Heard {
     /// Says whether it was the last.
     fn take(&mut self, event: Value) -> Result<bool> {
-        if event["data"]["event"] == "progressed" {
+        // What tells of the job is a job too, and of other jobs this tells nothing.
+        if event["data"]["event"] == "progressed" || event["data"]["kind"] == "longshore.webhook" {
             return Ok(false);
         }
         let id = event["id"].as_str().context("an event has an id")?.to_owned();
@@ -95,6 +98,31 @@ async fn by_topic(broker: String, ready: tokio::sync::oneshot::Sender<()>) -> Re
     Ok(heard)
 }
 
+/// What the webhook of the job was told, once it is told of its end and of all before it.
+async fn by_webhook(receiver: Receiver, transitions: usize) -> Result<(Heard, Value)> {
+    let look = || async {
+        let (mut heard, mut result, mut ended) = (Heard::default(), Value::Null, false);
+        for message in receiver.received() {
+            let mut event = message.json().ok()?;
+            // The output is a webhook's alone.
+            result = event["data"].as_object_mut()?.remove("result").unwrap_or(result);
+            ended |= heard.take(event).ok()?;
+        }
+        (ended && heard.0.len() >= transitions).then_some((heard, result))
+    };
+    poll("the webhook to be told of every transition", PATIENCE, look).await
+}
+
+/// What happened and when, as the views tell it: a poll is no list of events, but its attempts are.
+fn by_view(view: &Value) -> Result<Vec<(&str, &Value)>> {
+    let mut told = vec![("accepted", &view["created_at"])];
+    for attempt in view["attempts"].as_array().context("a view has attempts")? {
+        let end = if attempt["outcome"] == "done" { "completed" } else { "attempt_failed" };
+        told.extend([("started", &attempt["started_at"]), (end, &attempt["finished_at"])]);
+    }
+    Ok(told)
+}
+
 /// The last view that polls, or long-polls of this length, come to, at whichever process answers.
 async fn by_polls(first: Http, second: Http, id: String, wait: u32) -> Result<Value> {
     let path = format!("/v1/jobs/{id}?wait={wait}");
@@ -124,8 +152,12 @@ async fn one_job_followed_on_every_road_is_told_alike_though_an_api_process_dies
     let topic = tokio::spawn(by_topic(broker.clone(), topic_ready));
     all_listens.await?;
     topic_listens.await?;
-    // The only job there is in this ledger.
-    let text = stage.submit("trial.work", json!({"fail_attempts": 1, "work_ms": 1500})).await?;
+    let receiver = Receiver::start(|_, _| Reply::of(204)).await?;
+    // The only job there is in this ledger, but for those that tell of it.
+    let hook = json!({"url": receiver.url(), "events": ["accepted", "started", "attempt_failed", "completed"]});
+    let payload = json!({"fail_attempts": 1, "work_ms": 1500});
+    let text = stage.submit_with(json!({"kind": "trial.work", "payload": payload, "webhook": hook})).await?;
+    let webhook = tokio::spawn(by_webhook(receiver, 5));
     let stream = tokio::spawn(by_stream(first.clone(), second.clone(), text.clone()));
     let poll = tokio::spawn(by_polls(first.clone(), second.clone(), text.clone(), 0));
     let long_poll = tokio::spawn(by_polls(first, second, text.clone(), 30));
@@ -136,14 +168,19 @@ async fn one_job_followed_on_every_road_is_told_alike_though_an_api_process_dies
     let (all, topic) = (timeout(PATIENCE, all).await???, timeout(PATIENCE, topic).await???);
     let (poll, long_poll) = (timeout(PATIENCE, poll).await???, timeout(PATIENCE, long_poll).await???);
     let output = timeout(PATIENCE, promise).await???;
+    let (webhook, told_result) = timeout(PATIENCE, webhook).await???;
     let numbers: Vec<_> = stream.0.values().map(|event| event["data"]["sequence"].as_i64()).collect();
     assert_eq!(numbers, (1..=5).map(Some).collect::<Vec<_>>());
     assert_eq!(all, stream);
     assert_eq!(topic, stream);
+    assert_eq!(webhook, stream);
     assert_eq!(poll, long_poll);
+    let streamed: Vec<_> = stream.0.values().map(|event| (event["data"]["event"].as_str(), &event["time"])).collect();
+    let viewed: Vec<_> = by_view(&poll)?.into_iter().map(|(word, at)| (Some(word), at)).collect();
+    assert_eq!(viewed, streamed);
     // And the views end where the events do.
     let last = stream.0.values().next_back().context("there are five")?;
     assert_eq!((&poll["version"], &poll["state"]), (&last["data"]["sequence"], &last["data"]["state"]));
-    assert_eq!(poll["result"], json!(output));
+    assert_eq!((&poll["result"], &told_result), (&json!(output), &json!(output)));
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! Webhooks from the transition to the receiver: signed, tried again, given up, sent again, and never lost.
+//! Webhooks from the transition to the receiver: signed, tried again, given up, sent again. That none is lost, whatever dies, is told
+//! in [`super::webhook_faults`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::future::try_join_all;
+use longshore_sdk::api::EventId;
 use longshore_sdk::webhook::{self, Forged, Secret, TOLERANCE};
 use longshore_tests::house;
 use longshore_tests::postgres::Postgres;
@@ -12,15 +13,12 @@ use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::receiver::{Received, Receiver, Reply};
 use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::stream::{Stream, transitions};
 use longshore_tests::until::poll;
 use serde_json::{Value, json};
 
-/// Jobs whose ends a receiver is told while it fails and is restarted. What makes the story long is its waits of a second, not these.
-const TOLD: usize = 1_000;
-/// So many of a hundred tries such a receiver refuses.
-const REFUSED: usize = 30;
-
 super::on_both_stages!(
+    whoever_asked_is_told_every_event_as_the_stream_tells_it,
     a_jobs_end_arrives_signed_for_us_and_for_the_reference_library,
     a_receiver_that_fails_is_tried_again_under_the_same_id_when_it_asked,
     a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled,
@@ -31,13 +29,13 @@ super::on_both_stages!(
 );
 
 /// A subscription; its id and its secret.
-async fn subscribe(stage: &Stage, request: Value) -> Result<(String, Secret)> {
+pub(super) async fn subscribe(stage: &Stage, request: Value) -> Result<(String, Secret)> {
     let made = stage.http.post("/v1/webhooks", &request).await?.expect(201)?.json()?;
     let text = |field: &str| made[field].as_str().map(str::to_owned).with_context(|| format!("no {field}: {made}"));
     Ok((text("id")?, text("secret")?.parse()?))
 }
 
-fn verified(secret: &Secret, received: &Received) -> Result<String, Forged> {
+pub(super) fn verified(secret: &Secret, received: &Received) -> Result<String, Forged> {
     let secrets = std::slice::from_ref(secret);
     webhook::verify(secrets, |name| received.header(name), &received.body, longshore_runtime::clock::now(), TOLERANCE)
         .map(|message| message.id)
@@ -51,6 +49,52 @@ async fn delivery(stage: &Stage, webhook: &str, what: &str, looks_so: impl Fn(&V
         page["deliveries"].as_array()?.first().filter(|newest| looks_so(newest)).cloned()
     };
     poll(&format!("the newest delivery {what}"), PATIENCE, look).await
+}
+
+fn placed(event: Value) -> Result<(EventId, Value)> {
+    Ok((event["id"].as_str().context("an event has an id")?.parse()?, event))
+}
+
+/// What came signed by this secret, but for the output, which is a webhook's alone.
+fn events(secret: &Secret, received: &[Received]) -> Result<BTreeMap<EventId, Value>> {
+    let event = |message: &Received| -> Result<(EventId, Value)> {
+        let mut event = message.json()?;
+        event["data"].as_object_mut().context("an event has data")?.remove("result");
+        let (id, event) = placed(event)?;
+        assert_eq!(verified(secret, message)?, id.to_string().replace('.', "_"));
+        Ok((id, event))
+    };
+    received.iter().filter(|message| verified(secret, message).is_ok()).map(event).collect()
+}
+
+async fn whoever_asked_is_told_every_event_as_the_stream_tells_it(stage: Stage) -> Result<()> {
+    let receiver = Receiver::start(|_, _| Reply::of(204)).await?;
+    let words = ["accepted", "started", "progressed", "attempt_failed", "completed", "failed", "canceled"];
+    let (_, secret) = subscribe(&stage, json!({"url": receiver.url(), "events": words})).await?;
+    let own = Secret::fresh();
+    let hook = json!({"url": receiver.url(), "secret": own, "events": ["accepted", "started"]});
+    let payload = json!({"fail_attempts": 1, "work_ms": 2500});
+    let id = stage.submit_with(json!({"kind": "trial.work", "payload": payload, "webhook": hook})).await?;
+    let streamed = Stream::open(&stage.http, &format!("/v1/jobs/{id}/events"), None).await?.rest().await?;
+    assert_eq!(transitions(&streamed), ["accepted", "started", "attempt_failed", "started", "completed"]);
+    let streamed: BTreeMap<EventId, Value> = streamed.into_iter().map(placed).collect::<Result<_>>()?;
+    let all = || async {
+        let told = events(&secret, &receiver.received()).ok()?;
+        streamed.keys().all(|id| told.contains_key(id)).then_some(told)
+    };
+    let told_all = poll("every event of the stream at the receiver", PATIENCE, all).await?;
+    let as_streamed: BTreeMap<_, _> =
+        told_all.clone().into_iter().filter(|(id, _)| streamed.contains_key(id)).collect();
+    assert_eq!(as_streamed, streamed);
+    // A stream may leave out progress that a newer one has overtaken; a webhook is told of all that was stored.
+    let progress = told_all.values().filter(|event| event["data"]["event"] == "progressed");
+    let shown: Vec<_> = progress.map(|event| event["data"]["progress"]["fraction"].as_f64()).collect();
+    ensure!(shown.len() > 2 && shown.is_sorted_by(|one, next| one < next), "{shown:?}");
+    // The job's own was told of what it asked for.
+    let own_words = || async { events(&own, &receiver.received()).ok().filter(|told| told.len() == 3) };
+    let own_ones = poll("acceptance and two starts", PATIENCE, own_words).await?;
+    assert_eq!(transitions(&own_ones.into_values().collect::<Vec<_>>()), ["accepted", "started", "started"]);
+    Ok(())
 }
 
 async fn a_jobs_end_arrives_signed_for_us_and_for_the_reference_library(stage: Stage) -> Result<()> {
@@ -84,7 +128,11 @@ async fn a_jobs_end_arrives_signed_for_us_and_for_the_reference_library(stage: S
     Ok(())
 }
 
-async fn believed_by_the_reference_library(stage: &Stage, secret: &Secret, messages: &[&Received]) -> Result<()> {
+pub(super) async fn believed_by_the_reference_library(
+    stage: &Stage,
+    secret: &Secret,
+    messages: &[&Received],
+) -> Result<()> {
     let line =
         |message: &&Received| json!({"headers": message.headers, "body": String::from_utf8_lossy(&message.body)});
     let lines: Vec<String> = messages.iter().map(|message| line(message).to_string()).collect();
@@ -255,56 +303,4 @@ async fn an_end_is_told_though_its_worker_died_before_it_could_send() -> Result<
     assert_eq!((received.len(), verified(&secret, &received[0]).is_ok()), (1, true));
     assert_eq!(received[0].json()?["subject"], json!(job));
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_end_is_told_to_a_receiver_that_fails_and_is_restarted() -> Result<()> {
-    let stage = Stage::servers().await?;
-    // Refuses by the id and how often it came, so that each run refuses the same.
-    let seen: std::sync::Mutex<BTreeMap<String, usize>> = std::sync::Mutex::default();
-    let script = move |_: usize, message: &Received| {
-        let id = message.header("webhook-id").unwrap_or_default().to_owned();
-        let mut seen = seen.lock().expect("no code panics while it holds the map");
-        let nth = seen.entry(id.clone()).or_default();
-        *nth += 1;
-        let luck = id.bytes().fold(*nth, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100;
-        Reply::of(if luck < REFUSED { 503 } else { 200 })
-    };
-    let mut receiver = Receiver::start(script).await?;
-    let (id, secret) = subscribe(&stage, json!({"url": receiver.url()})).await?;
-    let batch = |_| async {
-        let jobs = vec![json!({"kind": "trial.work", "payload": {}}); 100];
-        stage.http.post("/v1/jobs/batch", &json!({"jobs": jobs})).await?.expect(200)
-    };
-    try_join_all((0..TOLD / 100).map(batch)).await?;
-    receiver.until(TOLD / 4, PATIENCE).await?;
-    receiver.stop();
-    receiver.restart().await?;
-    let all_done = || async {
-        let done = completed(&stage, &id).await.ok()?;
-        (done == TOLD).then_some(())
-    };
-    poll("every delivery to be completed", PATIENCE, all_done).await?;
-    let received = receiver.received();
-    ensure!(received.iter().all(|message| verified(&secret, message).is_ok()), "one was not ours");
-    let ids: HashSet<_> = received.iter().filter_map(|message| message.header("webhook-id")).collect();
-    assert_eq!(ids.len(), TOLD, "each end once, whatever it took");
-    ensure!(received.len() > TOLD + TOLD / 5, "{} tries: it was to fail", received.len());
-    Ok(())
-}
-
-/// How many of a subscription's deliveries are completed.
-async fn completed(stage: &Stage, webhook: &str) -> Result<usize> {
-    let (mut done, mut before) = (0, None::<String>);
-    loop {
-        let from = before.map(|id| format!("&before={id}")).unwrap_or_default();
-        let page = stage.http.get(&format!("/v1/webhooks/{webhook}/deliveries?limit=200{from}")).await?.expect(200)?;
-        let page = page.json()?;
-        let deliveries = page["deliveries"].as_array().context("a page")?;
-        done += deliveries.iter().filter(|delivery| delivery["state"] == "completed").count();
-        before = page["next"].as_str().map(str::to_owned);
-        if before.is_none() {
-            return Ok(done);
-        }
-    }
 }
