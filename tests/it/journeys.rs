@@ -15,6 +15,7 @@ mod roads;
 mod tenants;
 mod traces;
 mod webhook_faults;
+mod webhook_walls;
 mod webhooks;
 
 /// Tells each story on both stages.
