@@ -5,6 +5,8 @@
 
 #[path = "drain/noop.rs"]
 mod noop;
+#[path = "place.rs"]
+mod place;
 #[path = "drain/raw.rs"]
 mod raw;
 
@@ -25,7 +27,7 @@ fn main() -> Result<()> {
     // `cargo bench` passes flags of its own harness; there is nothing to choose here.
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        println!("{}", place()?);
+        println!("{}", place::place()?);
         println!("durable no-op drain, {JOBS} jobs a round, medians of {ROUNDS} alternating rounds");
         for prefetch in PREFETCHES {
             compare(prefetch).await?;
@@ -78,31 +80,6 @@ async fn latency() -> Result<()> {
     let at = |share: usize| waits[(waits.len() - 1) * share / 100].as_secs_f64() * 1e3;
     println!("idle, POST over HTTP to the executor's first line: p50 {:.1} ms, p99 {:.1} ms", at(50), at(99));
     Ok(())
-}
-
-/// What was measured, on what, and when.
-fn place() -> Result<String> {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
-    let cpu = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or_default()
-        .trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism()?;
-    let versions = [
-        first_line("rustc", &["--version"]),
-        first_line("dpkg-query", &["-W", "-f", "RabbitMQ ${Version}", "rabbitmq-server"]),
-        first_line("sh", &["-c", "/usr/lib/postgresql/*/bin/postgres --version"]),
-        format!("commit {}", first_line("git", &["rev-parse", "--short", "HEAD"])),
-        first_line("date", &["-u", "+%Y-%m-%d"]),
-    ];
-    Ok(format!("{cores} cores of {cpu}; {}", versions.join("; ")))
-}
-
-fn first_line(program: &str, args: &[&str]) -> String {
-    let told = std::process::Command::new(program).args(args).output();
-    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned());
-    told.ok().filter(|line| !line.is_empty()).unwrap_or_else(|| format!("{program} unknown"))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -99,8 +99,9 @@ impl Answer {
     }
 }
 
-/// reqwest is built without a default TLS provider; naming one here keeps the process-wide default untouched.
-fn plain() -> reqwest::ClientBuilder {
+/// A client that is its caller's to finish. reqwest is built without a default TLS provider; naming one here keeps the process-wide
+/// default untouched.
+pub fn plain() -> reqwest::ClientBuilder {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = tls.expect("ring speaks the default versions of TLS");
