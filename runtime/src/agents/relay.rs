@@ -92,7 +92,8 @@ async fn send(broker: Arc<dyn Broker>, job: Ready) -> Option<(JobId, i64)> {
 
 /// Its acceptance goes first where it may not have been announced; both are on their way before either is confirmed.
 async fn put(broker: &dyn Broker, job: &Ready) -> Result<(), BrokerError> {
-    let Some(accepted) = job.accepted() else { return publish_one(broker, job).await };
+    let announced = job.accepted().filter(topic::is_announced);
+    let Some(accepted) = announced else { return publish_one(broker, job).await };
     let announcement = topic::announcement(&accepted);
     tokio::try_join!(broker.announce(&announcement), publish_one(broker, job)).map(drop)
 }
@@ -107,7 +108,7 @@ async fn publish_one(broker: &dyn Broker, job: &Ready) -> Result<(), BrokerError
 
 /// A job's history in order; if not all of it was taken, it is owed still.
 async fn tell(broker: Arc<dyn Broker>, owed: Unannounced) -> Option<(JobId, i64)> {
-    for event in &owed.events {
+    for event in owed.events.iter().filter(|event| topic::is_announced(event)) {
         broker.announce(&topic::announcement(event)).await.ok()?;
     }
     Some((owed.job, owed.version))

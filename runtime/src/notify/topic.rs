@@ -7,7 +7,14 @@ use longshore_sdk::api::{self, EventData, JobState};
 
 use crate::broker::Announcement;
 use crate::job::state::State;
+use crate::ledger::webhooks::is_internal;
 use crate::ledger::{Ended, Event};
+
+/// Whether the world hears of it. Nobody is told of a telling: the deliveries of a job's events would be more than the events. Who
+/// follows a delivery by its id is answered from the ledger, if later.
+pub fn is_announced(event: &Event) -> bool {
+    !is_internal(&event.kind)
+}
 
 /// The announcement of a transition.
 pub fn announcement(event: &Event) -> Announcement {
@@ -84,6 +91,13 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         Event { version: 3, state, attempt, ..accepted }
+    }
+
+    #[test]
+    fn what_tells_of_jobs_is_not_told_of() {
+        let job = event(State::Completed, 1);
+        let telling = Event { kind: crate::ledger::webhooks::KIND.into(), ..job.clone() };
+        assert_eq!([job, telling].map(|event| is_announced(&event)), [true, false]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use self::ring::{Resumed, Ring};
 use super::feed::Feed;
 use super::topic;
 use crate::broker::{self, Announcement};
-use crate::ledger::{Answer, Ledger};
+use crate::ledger::{Answer, Event, Ledger};
 use crate::stop::Stop;
 use crate::tenant::Tenant;
 
@@ -158,7 +158,11 @@ impl Window {
         let asked = tokio::time::timeout(patience, self.inner.ledger.events_since(since, fill_jobs)).await;
         let late = || crate::ledger::LedgerError::Unavailable(format!("no answer in {patience:?}"));
         let events = asked.unwrap_or_else(|_| Err(late()))?;
-        Ok(events.map(|events| events.iter().filter_map(|event| read(&topic::announcement(event))).collect()))
+        let told = |events: Vec<Event>| {
+            let told = events.iter().filter(|event| topic::is_announced(event));
+            told.filter_map(|event| read(&topic::announcement(event))).collect()
+        };
+        Ok(events.map(told))
     }
 
     async fn hear_all(&self, mut heard: mpsc::Receiver<broker::Heard<Announcement>>) {

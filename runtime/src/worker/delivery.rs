@@ -241,6 +241,9 @@ impl Shift {
 
     /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
     async fn say(&self, event: Event) -> Result<(), Trouble> {
+        if !topic::is_announced(&event) {
+            return Ok(());
+        }
         let Err(error) = self.broker.announce(&topic::announcement(&event)).await else { return Ok(()) };
         let Event { job, kind, attempt, correlation_id, .. } = &event;
         tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");

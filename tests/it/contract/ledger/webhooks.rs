@@ -327,7 +327,7 @@ pub(super) async fn a_delivery_made_by_hand_is_there_once_with_its_tries(ledger:
     for tried in [&delivered, &Try { status: Some(200), ..failed.clone() }] {
         ledger.note_tries(&[(older, tried.clone())]).await.unwrap();
     }
-    assert_eq!(ledger.delivery(newer).await.unwrap().expect("it is there").tries, [delivered.clone()]);
+    assert_eq!(ledger.delivery(newer).await.unwrap().expect("it is there").tries, std::slice::from_ref(&delivered));
     let found = ledger.delivery(older).await.unwrap().expect("it is there");
     assert_eq!((found.event.as_str(), found.job, found.sequence), (TEST, None, 0));
     assert_eq!(found.tries, [failed, delivered], "the first word about an attempt counts");
