@@ -67,6 +67,11 @@ impl Collector {
         self.receiver.restart().await
     }
 
+    /// The values that a header came with, in the order of the requests.
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        self.receiver.received().iter().filter_map(|received| received.header(name).map(str::to_owned)).collect()
+    }
+
     /// All spans that came.
     pub fn spans(&self) -> Result<Vec<Span>> {
         let batches: Vec<Vec<Span>> = self.receiver.received().iter().map(spans).collect::<Result<_>>()?;

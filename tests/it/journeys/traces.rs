@@ -181,7 +181,8 @@ async fn without_its_collector_jobs_go_on_and_their_spans_are_counted() -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_decided_not_to_sample_is_obeyed_and_one_who_did_goes_on_in_its_own_trace() -> Result<()> {
     let collector = Collector::start().await?;
-    let stage = Stage::embedded_with(&variables(&traced(&collector))).await?;
+    let (given, token) = (traced(&collector), ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hush"));
+    let stage = Stage::embedded_with(&[variables(&given), vec![token]].concat()).await?;
     let submit = async |trace: &str, flags: &str| {
         let parent = format!("00-{trace}-b7ad6b7169203331-{flags}");
         let request = stage.http.request(Method::POST, "/v1/jobs").header("traceparent", parent);
@@ -198,6 +199,7 @@ async fn a_caller_who_decided_not_to_sample_is_obeyed_and_one_who_did_goes_on_in
     let spans =
         collector.trace(seen, PATIENCE, |spans| spans.iter().any(|span| span.kind == SpanKind::Consumer)).await?;
     assert_eq!(the_call(&spans)?.parent, "b7ad6b7169203331");
+    assert_eq!(collector.headers("authorization").first().map(String::as_str), Some("Bearer hush"), "its token");
     let of_unseen = collector.spans()?.into_iter().find(|span| span.trace == unseen);
     assert_eq!(of_unseen, None, "one queue, in order: what was sent later is here");
     let probes = collector.spans()?.into_iter().find(|span| span.says("http.route") == "/readyz");
