@@ -88,8 +88,8 @@ impl CsvImporter {
     async fn import(&self, import: &Import<'_>, dry_run: bool, context: &Context) -> Result<CsvImported> {
         let wait = self.limits.lock_wait;
         match &self.target {
-            Target::Postgres { config, schema } => {
-                let open = PostgresSession::open(config, schema, import.claim, wait).await;
+            Target::Postgres { config, tls, schema } => {
+                let open = PostgresSession::open(config, tls.as_deref(), schema, import.claim, wait).await;
                 let mut session = open.map_err(TargetError::into_failure)?;
                 if dry_run {
                     session.inspect(&import.plan).await.map_err(TargetError::into_failure)?;

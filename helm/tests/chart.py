@@ -45,7 +45,7 @@ FULL = {
               "extraVolumes": [{"name": "in", "emptyDir": {"sizeLimit": "1Gi"}}],
               "extraVolumeMounts": [{"name": "in", "mountPath": "/in", "readOnly": True}]},
     },
-    "api": {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}},
+    "api": {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}, "tls": {"existingSecret": "door"}},
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"}},
     "traces": {"endpoint": "http://collector:4318", "existingSecret": "collector"},
     "global": {"of": "an umbrella chart"},

@@ -90,6 +90,11 @@ FAULTS = {
         (T + "_config.tpl", "0.0.0.0:7071", "0.0.0.0:7072"),
         (T + "api-service.yaml", "targetPort: http", "targetPort: web"),
     ],
+    stories.an_api_with_a_certificate_is_asked_over_https_alone: [
+        (T + "_pod.tpl", '$.scheme | default "HTTP"', '"HTTP"'),
+        (T + "_config.tpl", "%s/tls.key", "%s/key.pem"),
+        (T + "podmonitor.yaml", "scheme: https", "scheme: http"),
+    ],
     stories.the_operator_is_pointed_at_every_server_pod_and_no_other: [
         (T + "podmonitor.yaml", "values: [api, worker]", "values: [api]"),
         (T + "podmonitor.yaml", 'list "http" "probes"', 'list "http"'),

@@ -183,6 +183,25 @@ def probes_and_service_reach_the_port_that_the_program_listens_on(helm):
     assert kind(objects, "Service")[0]["spec"]["ports"][0]["targetPort"] == api["ports"][0]["name"]
 
 
+def an_api_with_a_certificate_is_asked_over_https_alone(helm):
+    for values, scheme in ((LEAST, "HTTP"), (FULL, "HTTPS")):
+        objects = helm.render(values)
+        api = container(named(objects, "Deployment", "-api")["spec"]["template"])
+        probes = [api[name]["httpGet"]["scheme"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+        assert probes == [scheme] * 3, probes
+        workers = [container(template) for owner, template in pods(objects) if "-worker-" in owner["metadata"]["name"]]
+        assert all(one["livenessProbe"]["httpGet"]["scheme"] == "HTTP" for one in workers)
+    template = named(helm.render(FULL), "Deployment", "-api")["spec"]["template"]
+    volume, = [one for one in template["spec"]["volumes"] if one["name"] == "tls"]
+    mount, = [one for one in container(template)["volumeMounts"] if one["name"] == "tls"]
+    files = tomllib.loads(config(helm.render(FULL)))["api"]["tls"]
+    assert volume["secret"]["secretName"] == "door"
+    assert files == {"cert": f"{mount['mountPath']}/tls.crt", "key": f"{mount['mountPath']}/tls.key"}, files
+    monitor, = kind(helm.render(FULL), "PodMonitor")
+    asked = {one["port"]: one.get("scheme", "http") for one in monitor["spec"]["podMetricsEndpoints"]}
+    assert asked == {"http": "https", "probes": "http"}, asked
+
+
 def the_operator_is_pointed_at_every_server_pod_and_no_other(helm):
     assert not kind(helm.render(LEAST), "PodMonitor"), "a cluster without the operator would refuse it"
     objects = helm.render(FULL)

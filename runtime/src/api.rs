@@ -31,6 +31,7 @@ mod webhooks;
 
 use std::any::Any;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use self::auth::keyring::Keyring;
+pub use self::auth::oidc::Issuer;
 pub use self::auth::{Anonymous, AuthSettings};
 use self::health::Probes;
 pub(crate) use self::keys::view as key_view;
@@ -137,9 +139,30 @@ pub struct ApiSettings {
     pub max_header_bytes: usize,
     /// Origins of sites whose pages may call from a browser, e.g. `https://app.example.org`. Default: none.
     pub cors_origins: Vec<String>,
+    /// TLS on its port. Default: none.
+    pub tls: ApiTlsSettings,
     /// How long open calls may go on when the server stops. Default 20 s.
     #[serde(with = "seconds")]
     pub shutdown_grace: Duration,
+}
+
+/// TLS on the API's own port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiTlsSettings {
+    /// The file (PEM) of the certificate, its chain after it; empty: plain HTTP. Read again when it changes.
+    pub cert: PathBuf,
+    /// The file (PEM) of its private key.
+    pub key: PathBuf,
+    /// A handshake that takes longer, from the accept, is given up with its connection. Default 10 s.
+    #[serde(with = "seconds")]
+    pub handshake_timeout: Duration,
+}
+
+impl Default for ApiTlsSettings {
+    fn default() -> Self {
+        Self { cert: PathBuf::new(), key: PathBuf::new(), handshake_timeout: Duration::from_secs(10) }
+    }
 }
 
 impl Default for ApiSettings {
@@ -173,6 +196,7 @@ impl Default for ApiSettings {
             write_idle: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
             cors_origins: Vec::new(),
+            tls: ApiTlsSettings::default(),
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -214,7 +238,7 @@ impl Api {
         let streams = Arc::new(Semaphore::new(settings.max_streams.min(Semaphore::MAX_PERMITS)));
         let submits = batch::submits(stop, ledger.clone());
         let keyring = Keyring::new(ledger.clone(), auth.key_cache);
-        let (auth, limits) = (auth::Auth { settings: auth, keyring }, Limits::new(limits));
+        let (auth, limits) = (auth::Auth { settings: auth, keyring, issuer: None }, Limits::new(limits));
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
         let window = events::all::Kept::new();
         let webhooks = WebhookSettings::default();
@@ -241,6 +265,13 @@ impl Api {
     #[must_use]
     pub fn with_webhooks(self, webhooks: WebhookSettings) -> Self {
         Self { webhooks, ..self }
+    }
+
+    /// The same, taking this issuer's tokens beside keys.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: Option<Arc<Issuer>>) -> Self {
+        self.auth.issuer = issuer;
+        self
     }
 
     /// Runs `work` to its end even when the caller hangs up: a handler's future is dropped then, at any await.

@@ -1,6 +1,7 @@
 //! Puts the rooms together: one ledger, one broker, one storage, and around them an API, a worker, or both. The only place where
 //! executors are named and where API and worker meet. It decides nothing about jobs.
 
+mod door;
 mod first_key;
 mod look;
 
@@ -18,10 +19,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::door::Door;
 use crate::agents::Agents;
 use crate::agents::auditor::AuditPace;
 use crate::api::health::{self, Probes};
-use crate::api::{self, Anonymous, Api};
+use crate::api::{self, Api};
 use crate::broker::Broker;
 use crate::broker::embedded::{self, Embedded};
 use crate::broker::rabbitmq::{self, RabbitMq};
@@ -30,6 +32,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::guard::Guard;
 use crate::ledger::postgres::Postgres;
+use crate::ledger::postgres::address::{self, Address};
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::webhooks::KIND as WEBHOOK;
 use crate::ledger::{Ledger, Whose};
@@ -38,6 +41,7 @@ use crate::notify::feed::Feed;
 use crate::notify::webhook::Messenger;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
+use crate::tls;
 use crate::traces::{Road, Traces};
 use crate::worker::registry::Registry;
 use crate::worker::{self, Setup};
@@ -85,8 +89,13 @@ fn import_target(config: &Config) -> anyhow::Result<Target> {
     let Some(url) = config.csv_import.database_url.as_ref().or(config.database.url.as_ref()) else {
         return Ok(Target::sqlite(config.data_dir.join("imports.db")));
     };
-    let parsed = url.parse().context("csv_import.database_url is no PostgreSQL URL")?;
-    Ok(Target::Postgres { config: Box::new(parsed), schema: config.csv_import.schema.clone() })
+    let (place, ca) = match config.csv_import.database_url {
+        Some(_) => (address::IMPORTS, &config.csv_import.tls_ca),
+        None => (address::LEDGER, &config.database.tls_ca),
+    };
+    let address = Address::read(url, tls::set(ca), &place)?;
+    let schema = config.csv_import.schema.clone();
+    Ok(Target::Postgres { config: Box::new(address.config), tls: address.tls, schema })
 }
 
 /// What a process can run: what it was given, and the delivery of webhooks.
@@ -132,11 +141,11 @@ pub async fn dev(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     base.ledger.migrate().await?;
     // The lock says that every earlier worker is gone: its jobs are ready at once, not after a lease.
     base.ledger.rescue(config.agents.crash_limit, Whose::Everyones).await?;
-    let listener = open(config).await?;
+    let door = Door::open(config).await?;
     base.ledger.register_kinds(&base.registry.cards()).await?;
     first_key::make(base.ledger.as_ref(), place.path()).await?;
     base.start_agents(config, &stop);
-    base.serve_and_work(config, listener, &stop).await?;
+    base.serve_and_work(config, door, &stop).await?;
     drop(place);
     Ok(())
 }
@@ -150,10 +159,10 @@ pub async fn all(config: &Config, executors: Executors, guard: Guard, stop: Stop
     let known = known(config, executors, &ledger)?;
     metrics::begin(&[Role::Api, Role::Worker], known.kinds(), &stop);
     let base = Base { guard, ..Base::of_servers(config, ledger, chosen(config, &known)?)? };
-    let listener = open(config).await?;
+    let door = Door::open(config).await?;
     base.be_fit_to_work(config, &stop).await?;
     base.start_agents(config, &stop);
-    base.serve_and_work(config, listener, &stop).await
+    base.serve_and_work(config, door, &stop).await
 }
 
 /// The HTTP API and the agents, on PostgreSQL and RabbitMQ.
@@ -165,10 +174,10 @@ pub async fn api(config: &Config, executors: Executors, stop: Stop) -> anyhow::R
     let known = known(config, executors, &ledger)?;
     metrics::begin(&[Role::Api], known.kinds(), &stop);
     let base = Base::of_servers(config, ledger, known)?;
-    let listener = open(config).await?;
+    let door = Door::open(config).await?;
     base.announce_kinds(&stop).await;
     base.start_agents(config, &stop);
-    base.serve(config, listener, &stop).await?;
+    base.serve(config, door, &stop).await?;
     base.end(&stop, &stop).await;
     Ok(())
 }
@@ -262,20 +271,19 @@ impl Base {
         agents.start(stop);
     }
 
-    async fn serve(&self, config: &Config, listener: TcpListener, stop: &Stop) -> anyhow::Result<()> {
+    async fn serve(&self, config: &Config, door: Door, stop: &Stop) -> anyhow::Result<()> {
         let feed = Feed::start(stop, Arc::clone(&self.broker));
         let (ledger, broker) = (Arc::clone(&self.ledger), Arc::clone(&self.broker));
         let callers = (config.auth.clone(), config.limits.clone());
         let api = Api::new(stop, ledger, broker, Arc::clone(&self.storage), feed, config.api.clone(), callers);
         let api = api.with_webhooks(config.webhooks.clone());
-        tracing::info!(address = %listener.local_addr()?, "serving");
-        Ok(api::serve(listener, api::router(Arc::new(api)), &config.api, stop.token()).await?)
+        door.serve(api, config, stop).await
     }
 
     /// The API goes on while the worker drains.
-    async fn serve_and_work(&self, config: &Config, listener: TcpListener, stop: &Stop) -> anyhow::Result<()> {
+    async fn serve_and_work(&self, config: &Config, door: Door, stop: &Stop) -> anyhow::Result<()> {
         let served = Stop::new();
-        let mut api = std::pin::pin!(self.serve(config, listener, &served));
+        let mut api = std::pin::pin!(self.serve(config, door, &served));
         tokio::select! {
             () = worker::run(self.setup(config), stop.clone()) => {
                 served.ask();
@@ -297,7 +305,7 @@ impl Base {
         };
         let (end, settings) = (served.token(), config.api.clone());
         served.spawn("probes", async move {
-            if let Err(error) = api::serve(listener, health::probes(probes), &settings, end).await {
+            if let Err(error) = api::serve(listener, health::probes(probes), &settings, None, end).await {
                 tracing::error!(%error, "the probes are not answered any more");
             }
         });
@@ -337,25 +345,14 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) fn postgres(config: &Config, connections: usize) -> anyhow::Result<Postgres> {
     let url =
         config.database.url.as_deref().context("no database: give --database-url or set LONGSHORE_DATABASE_URL")?;
-    Ok(Postgres::connect(url, connections)?)
+    Ok(Postgres::connect_trusting(url, tls::set(&config.database.tls_ca), connections)?)
 }
 
 fn rabbit(config: &Config) -> anyhow::Result<rabbitmq::Settings> {
-    let mut settings = rabbitmq::Settings::new(&config.broker.urls)?;
+    let settings = rabbitmq::Settings::new(&config.broker.urls)?;
+    let mut settings = settings.trusting(tls::set(&config.broker.tls_ca))?;
     settings.topology = Topology::under(&config.broker.prefix)?;
     Ok(settings)
-}
-
-/// Where the API listens, unless that would let everybody in without anybody having said so.
-async fn open(config: &Config) -> anyhow::Result<TcpListener> {
-    let everybody = config.auth.anonymous == Anonymous::Always && !config.auth.trusted_network;
-    anyhow::ensure!(
-        config.listen.ip().is_loopback() || !everybody,
-        "auth.anonymous is \"always\" and {} is open to other machines: whoever reaches it could do everything; \
-         make keys instead (`longshore keys create`), or set auth.trusted_network = true if you trust them all",
-        config.listen
-    );
-    bind(config.listen).await
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

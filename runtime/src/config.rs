@@ -84,6 +84,8 @@ pub struct DatabaseConfig {
     pub url: Option<String>,
     /// The most connections of one process.
     pub connections: usize,
+    /// The authority to believe; empty: this machine's.
+    pub tls_ca: PathBuf,
 }
 
 /// Where RabbitMQ is.
@@ -93,6 +95,8 @@ pub struct BrokerConfig {
     pub urls: Vec<String>,
     /// Begins the name of every exchange and queue.
     pub prefix: String,
+    /// The authority to believe; empty: this machine's.
+    pub tls_ca: PathBuf,
 }
 
 /// The worker: its limits, and what it runs.
@@ -136,6 +140,8 @@ pub struct CsvImportConfig {
     pub database_url: Option<String>,
     /// The PostgreSQL schema of all imported tables.
     pub schema: String,
+    /// The authority to believe; empty: this machine's.
+    pub tls_ca: PathBuf,
     /// What one import may take.
     pub limits: CsvImportLimits,
 }
@@ -187,8 +193,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             data_dir: ".longshore".into(),
-            database: DatabaseConfig { url: None, connections: 8 },
-            broker: BrokerConfig { urls: Vec::new(), prefix: "longshore".into() },
+            database: DatabaseConfig { url: None, connections: 8, tls_ca: PathBuf::new() },
+            broker: BrokerConfig { urls: Vec::new(), prefix: "longshore".into(), tls_ca: PathBuf::new() },
             worker: WorkerConfig::default(),
             agents: AgentsConfig { crash_limit: 3, audit_interval: Duration::from_secs(60), audit_jobs: 5_000 },
             storage: StorageSettings::default(),
@@ -201,6 +207,7 @@ impl Default for Config {
             csv_import: CsvImportConfig {
                 database_url: None,
                 schema: "imports".into(),
+                tls_ca: PathBuf::new(),
                 limits: CsvImportLimits::default(),
             },
             preflight: PreflightSettings::default(),

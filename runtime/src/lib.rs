@@ -22,6 +22,7 @@ pub mod stop;
 pub mod storage;
 pub mod telemetry;
 pub mod tenant;
+pub mod tls;
 pub mod traces;
 pub mod worker;
 

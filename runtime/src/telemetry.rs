@@ -17,7 +17,8 @@ use crate::config::{LogConfig, LogFormat};
 /// Directives that cannot be read, or a program that logs already.
 pub fn init(log: &LogConfig) -> anyhow::Result<()> {
     let (directives, place) = directives(std::env::var("RUST_LOG").ok(), &log.level);
-    let filter = EnvFilter::try_new(directives).with_context(|| format!("{place} names no log level"))?;
+    let filter =
+        EnvFilter::try_new(without_secrets(&directives)).with_context(|| format!("{place} names no log level"))?;
     let to_stderr = builder(filter);
     let started = match log.format {
         LogFormat::Text => to_stderr.finish().try_init(),
@@ -54,9 +55,34 @@ fn directives(rust_log: Option<String>, level: &str) -> (String, &'static str) {
     }
 }
 
+/// Libraries that write what they carry into the log once it is asked for everything: parameters of statements (secrets of webhooks,
+/// payloads), frames of AMQP, handshakes.
+const TALKATIVE: [&str; 4] = ["tokio_postgres", "lapin", "amq_protocol", "rustls"];
+
+/// The directives, by which a library that tells secrets is heard below `info` only if it is called by its name: of two that
+/// name the same the later wins.
+fn without_secrets(directives: &str) -> String {
+    let all = |directive: &str| ["debug", "trace"].iter().any(|level| directive.trim().eq_ignore_ascii_case(level));
+    if !directives.split(',').any(all) {
+        return directives.to_owned();
+    }
+    let quiet: Vec<String> = TALKATIVE.iter().map(|library| format!("{library}=info")).collect();
+    format!("{},{directives}", quiet.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_that_tell_secrets_are_heard_below_info_only_by_name() {
+        for plain in ["info", "warn,longshore_runtime=trace", "tokio_postgres=debug"] {
+            assert_eq!(without_secrets(plain), plain);
+        }
+        assert_eq!(without_secrets("TRACE"), "tokio_postgres=info,lapin=info,amq_protocol=info,rustls=info,TRACE");
+        let named = without_secrets("lapin=trace, debug");
+        assert!(named.ends_with("lapin=trace, debug") && EnvFilter::try_new(&named).is_ok(), "{named}");
+    }
 
     #[test]
     fn rust_log_wins_over_the_settings_unless_it_is_empty() {

@@ -30,7 +30,7 @@ const KEPT: [(&[&str], &[&str]); 6] = [
         &["runtime/src/broker/rabbitmq.rs", "runtime/src/broker/rabbitmq/", "runtime/src/broker/link.rs", "tests/"],
     ),
     (
-        &["tokio_postgres", "rusqlite", "deadpool_postgres"],
+        &["tokio_postgres", "tokio_postgres_rustls", "rusqlite", "deadpool_postgres"],
         // The CSV import writes to its customer's tables, not to the ledger; the demo counts them behind its back.
         &[
             "runtime/src/ledger.rs",

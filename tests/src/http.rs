@@ -1,6 +1,6 @@
 //! A small JSON client for the stories: says what was asked when the answer is not what was hoped for.
 //!
-//! Plain HTTP on the loopback only: it trusts no certificate, so `https` fails. It never retries and never follows a
+//! On the loopback only: it trusts the one authority that a story names, so any other `https` fails. It never retries and never follows a
 //! redirect, for a story wants to see what the server really said.
 
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, redirect};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
 /// A client for one server.
@@ -34,7 +36,18 @@ pub struct Answer {
 impl Http {
     /// A client for the server at this URL, such as `http://127.0.0.1:8080`.
     pub fn to(base: &str) -> Result<Http> {
-        let client = plain().timeout(Duration::from_secs(60)).build()?;
+        Http::of(base, rustls::RootCertStore::empty())
+    }
+
+    /// A client for the server at this `https` URL, which believes whom this authority (PEM) signed for.
+    pub fn trusting(base: &str, authority: &str) -> Result<Http> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+        Http::of(base, roots)
+    }
+
+    fn of(base: &str, roots: rustls::RootCertStore) -> Result<Http> {
+        let client = believing(roots).timeout(Duration::from_secs(60)).build()?;
         Ok(Http { client, base: base.trim_end_matches('/').to_owned(), key: None })
     }
 
@@ -102,9 +115,13 @@ impl Answer {
 /// A client that is its caller's to finish. reqwest is built without a default TLS provider; naming one here keeps the process-wide
 /// default untouched.
 pub fn plain() -> reqwest::ClientBuilder {
+    believing(rustls::RootCertStore::empty())
+}
+
+fn believing(roots: rustls::RootCertStore) -> reqwest::ClientBuilder {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = tls.expect("ring speaks the default versions of TLS");
-    let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
     Client::builder().tls_backend_preconfigured(tls).no_proxy().redirect(redirect::Policy::none())
 }

@@ -4,10 +4,12 @@
 //! Read `process.rs` first (who dies with whom), then `rabbitmq.rs` and `postgres.rs`.
 
 pub mod arrows;
+pub mod certificates;
 pub mod chaos;
 pub mod collector;
 pub mod house;
 pub mod http;
+pub mod issuer;
 pub mod longshore;
 pub mod media;
 pub mod mentions;

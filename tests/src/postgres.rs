@@ -3,6 +3,8 @@
 //! It never edits a data directory to get a server up again: after a kill it tries until the orphaned backends are gone,
 //! as an operator must. Most stories take a database of the server that the process shares.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +18,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
+use crate::certificates::Authority;
 use crate::process::{Process, run, tail};
 use crate::until::poll;
 use crate::{ports, procfs, scratch};
@@ -23,6 +26,8 @@ use crate::{ports, procfs, scratch};
 /// A start after kill -9 takes 1.6 to 2.8 s (measured), more with a long log to replay.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
+/// Of the account of a server that asks for one.
+const PASSWORD: &str = "quay";
 
 /// What differs from the defaults. Nothing here makes it less durable: what it confirms survives a kill.
 const SETTINGS: [&str; 5] = [
@@ -53,8 +58,32 @@ impl Postgres {
 
     /// The same with more settings, which win, such as `fsync=off`.
     pub async fn start_with(settings: &[&str]) -> Result<Postgres> {
-        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let (home, port) = (scratch::dir("postgres")?, ports::free()?);
+        let home = scratch::dir("postgres")?;
+        Postgres::start_in(home, settings.iter().map(|setting| (*setting).to_owned()).collect()).await
+    }
+
+    /// One that takes no connection without TLS, with a certificate of this authority for 127.0.0.1; its only account has a password.
+    /// Its URL is [`Postgres::tls_url`].
+    pub async fn start_tls(authority: &Authority) -> Result<Postgres> {
+        let home = scratch::dir("postgres")?;
+        let issued = authority.issue(&["127.0.0.1"], home.path())?;
+        std::fs::set_permissions(&issued.key, Permissions::from_mode(0o600))?;
+        [&issued.cert, &issued.key].into_iter().try_for_each(|path| Account::ours()?.own(path))?;
+        let file = |name: &str, path: &Path| format!("{name}={}", path.display());
+        let (cert, key) = (file("ssl_cert_file", &issued.cert), file("ssl_key_file", &issued.key));
+        let server = Postgres::start_in(home, vec!["ssl=on".to_owned(), cert, key]).await?;
+        let client = connect(&server.url()).await?;
+        client.batch_execute(&format!("ALTER ROLE longshore PASSWORD '{PASSWORD}'")).await?;
+        let rule = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(data(server.home.path()).join("pg_hba.conf"), rule)?;
+        client.batch_execute("SELECT pg_reload_conf()").await?;
+        let refused = || async { connect(&server.url()).await.is_err().then_some(()) };
+        poll("PostgreSQL to refuse what is not encrypted", START, refused).await?;
+        Ok(server)
+    }
+
+    async fn start_in(home: TempDir, settings: Vec<String>) -> Result<Postgres> {
+        let port = ports::free()?;
         Account::ours()?.own(home.path())?;
         copy(template().await?, &data(home.path())).await?;
         let server = Mutex::new(Arc::new(launch(home.path(), port, &settings).await?));
@@ -78,6 +107,11 @@ impl Postgres {
     /// The URL of the database every server is born with.
     pub fn url(&self) -> String {
         url(self.port, "postgres")
+    }
+
+    /// The URL of the same database over TLS, of a server that speaks it, with the host called so.
+    pub fn tls_url(&self, host: &str, sslmode: &str) -> String {
+        format!("postgres://longshore:{PASSWORD}@{host}:{}/postgres?sslmode={sslmode}", self.port)
     }
 
     /// The postmaster itself, to freeze it, thaw it or read its log. A restart replaces it.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::certificates::Authority;
 use crate::process::{Process, run};
 use crate::until::poll;
 use crate::{ports, procfs, scratch};
@@ -47,6 +48,14 @@ struct Ports {
     /// For Erlang's own protocol; the default, the AMQP port plus 20000, may not be a port at all.
     dist: u16,
     epmd: u16,
+    /// Where it speaks TLS; then nowhere else.
+    tls: Option<u16>,
+}
+
+impl Ports {
+    fn free(epmd: u16) -> Result<Ports> {
+        Ok(Ports { amqp: ports::free()?, dist: ports::free()?, epmd, tls: None })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +77,23 @@ impl RabbitMq {
         RabbitMq::start_under(epmd, port, home, config).await
     }
 
+    /// One that speaks TLS and nothing else, with a certificate of this authority for 127.0.0.1. Its URL is [`RabbitMq::tls_url`].
+    pub async fn start_tls(authority: &Authority) -> Result<RabbitMq> {
+        let (home, port, tls) = (scratch::dir("rabbitmq")?, ports::free()?, ports::free()?);
+        let issued = authority.issue(&["127.0.0.1"], home.path())?;
+        let ca = authority.write(home.path())?;
+        // Of two settings of the plain listeners the later wins.
+        let config = format!(
+            "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{tls}\nssl_options.verify = verify_none\n\
+             ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}",
+            ca.display(),
+            issued.cert.display(),
+            issued.key.display()
+        );
+        let epmd = Arc::new(epmd(home.path(), port).await?);
+        RabbitMq::start_at(epmd, Ports { tls: Some(tls), ..Ports::free(port)? }, home, &config).await
+    }
+
     /// One more node of this broker's cluster. A quorum queue has members on the nodes that are there when it is declared.
     pub async fn start_beside(&self) -> Result<RabbitMq> {
         let home = scratch::dir("rabbitmq")?;
@@ -79,8 +105,11 @@ impl RabbitMq {
     }
 
     async fn start_under(epmd: Arc<Process>, port: u16, home: TempDir, config: &str) -> Result<RabbitMq> {
+        RabbitMq::start_at(epmd, Ports::free(port)?, home, config).await
+    }
+
+    async fn start_at(epmd: Arc<Process>, ports: Ports, home: TempDir, config: &str) -> Result<RabbitMq> {
         let scripts = scripts()?;
-        let ports = Ports { amqp: ports::free()?, dist: ports::free()?, epmd: port };
         write_files(home.path(), &ports, config)?;
         let broker = boot(&scripts, home.path(), &ports).await?;
         Ok(RabbitMq { broker: Mutex::new(Arc::new(broker)), epmd, home, ports, scripts, vhosts: Default::default() })
@@ -108,6 +137,12 @@ impl RabbitMq {
     /// The URL of the default virtual host.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
+    }
+
+    /// The URL of the default virtual host over TLS, and the port; of a broker that speaks it.
+    pub fn tls_url(&self) -> Result<(String, u16)> {
+        let port = self.ports.tls.context("it does not speak TLS")?;
+        Ok((format!("amqps://guest:guest@127.0.0.1:{port}/%2f"), port))
     }
 
     /// What it is called within its cluster.
@@ -217,8 +252,7 @@ async fn epmd(home: &Path, port: u16) -> Result<Process> {
 async fn boot(scripts: &Path, home: &Path, ports: &Ports) -> Result<Process> {
     let broker = Process::spawn("rabbitmq", server(scripts, home, ports), home)?;
     // The scripts exit with 0 even when the boot failed, so the port is asked and the exit only ends the wait early.
-    let booted =
-        || async { if broker.ended().is_some() { Some(false) } else { speaks_amqp(ports.amqp).await.then_some(true) } };
+    let booted = || async { if broker.ended().is_some() { Some(false) } else { is_up(ports).await.then_some(true) } };
     match poll("RabbitMQ to answer", BOOT, booted).await.with_context(|| broker.log_tail())? {
         true => Ok(broker),
         false => bail!("RabbitMQ ended while it booted; {}", broker.log_tail()),
@@ -258,6 +292,14 @@ fn erlang(script: &Path, home: &Path, ports: &Ports) -> Command {
     command.env("RABBITMQ_NODE_PORT", ports.amqp.to_string()).env("RABBITMQ_DIST_PORT", ports.dist.to_string());
     command.env("ERL_EPMD_PORT", ports.epmd.to_string());
     command
+}
+
+async fn is_up(ports: &Ports) -> bool {
+    match ports.tls {
+        // Who asks has to shake hands first; that the port is open means that all else has been started before it.
+        Some(port) => TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
+        None => speaks_amqp(ports.amqp).await,
+    }
 }
 
 /// An open port alone could be anybody's: the broker is up when it answers AMQP's greeting.

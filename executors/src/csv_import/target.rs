@@ -24,10 +24,12 @@ use super::records::Position;
 /// find its row: the operator may delete rows of jobs that the ledger no longer keeps.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// PostgreSQL, by binary COPY. Without TLS: a `sslmode` that requires it is refused by the connection.
+    /// PostgreSQL, by binary COPY.
     Postgres {
         /// How to connect.
         config: Box<tokio_postgres::Config>,
+        /// Whom to believe over TLS; `None`: without TLS, and a `sslmode` that requires it is refused by the connection.
+        tls: Option<Arc<rustls::ClientConfig>>,
         /// The schema of all tables, made if it is not there.
         schema: String,
     },
@@ -39,9 +41,9 @@ pub enum Target {
 }
 
 impl Target {
-    /// PostgreSQL, into the schema `imports`.
+    /// PostgreSQL, into the schema `imports`, without TLS.
     pub fn postgres(config: tokio_postgres::Config) -> Self {
-        Self::Postgres { config: Box::new(config), schema: "imports".to_owned() }
+        Self::Postgres { config: Box::new(config), tls: None, schema: "imports".to_owned() }
     }
 
     /// A SQLite file.

@@ -6,6 +6,7 @@ the settings.
 
 {{- define "longshore.dataDir" -}}/var/lib/longshore{{- end -}}
 {{- define "longshore.storageDir" -}}/var/lib/longshore-storage{{- end -}}
+{{- define "longshore.tlsDir" -}}/etc/longshore-tls{{- end -}}
 
 {{- define "longshore.config" -}}
 {{- $location := empty .Values.storage.existingClaim | ternary .Values.storage.location (include "longshore.storageDir" .) -}}
@@ -16,6 +17,10 @@ the settings.
   "worker" (dict "listen" "0.0.0.0:7071")
   "log" (dict "format" "json")
 -}}
+{{- if .Values.api.tls.existingSecret -}}
+{{- $dir := include "longshore.tlsDir" . -}}
+{{- $_ := set $ours "api" (dict "tls" (dict "cert" (printf "%s/tls.crt" $dir) "key" (printf "%s/tls.key" $dir))) -}}
+{{- end -}}
 {{- include "longshore.toml" (dict "path" "" "table" (mergeOverwrite $ours (deepCopy .Values.config))) -}}
 {{- end -}}
 

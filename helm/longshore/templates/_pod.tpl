@@ -115,7 +115,7 @@ that would end every running attempt. Readiness asks both.
 {{- $port := .port -}}
 {{- range $name, $path := dict "startup" "/healthz" "readiness" "/readyz" "liveness" "/healthz" }}
 {{ $name }}Probe:
-  httpGet: {path: {{ $path }}, port: {{ $port }}}
+  httpGet: {path: {{ $path }}, port: {{ $port }}, scheme: {{ $.scheme | default "HTTP" }}}
   {{- range $key, $number := get $.root.Values.probes $name }}
   {{ $key }}: {{ int $number }}
   {{- end }}

@@ -1,10 +1,11 @@
 //! Who asks, and whether he may: before a handler runs, its call's one scope is held against the caller's. A handler learns for
 //! whom it acts from [`Caller`] alone, and one that takes none sees nobody's jobs. What each call needs is in [`needs`], which keys
-//! are good in [`keyring`], who may come without one in [`anonymous`]. It decides nothing about jobs.
+//! are good in [`keyring`], which tokens in [`oidc`], who may come without either in [`anonymous`]. It decides nothing about jobs.
 
 pub(super) mod anonymous;
 pub(super) mod keyring;
 pub(super) mod needs;
+pub(crate) mod oidc;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use longshore_sdk::executor::seconds;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -25,9 +27,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use self::anonymous::Peer;
 use self::keyring::Keyring;
 use self::needs::Need;
+use self::oidc::{Issuer, OidcSettings, Refused};
 use super::Api;
 use super::problem::{Answer, Fault, Refusal};
-use crate::keys::{Scope, Scopes, Shown};
+use crate::clock;
+use crate::keys::{PREFIX, Scope, Scopes, Shown};
 use crate::tenant::Tenant;
 
 /// Who may call.
@@ -44,6 +48,8 @@ pub struct AuthSettings {
     /// How long the old key stays good beside the new one when a key is rotated. Default 24 h.
     #[serde(with = "seconds")]
     pub rotation_overlap: Duration,
+    /// Whose tokens are taken beside keys. Default: nobody's.
+    pub oidc: OidcSettings,
 }
 
 impl Default for AuthSettings {
@@ -53,6 +59,7 @@ impl Default for AuthSettings {
             trusted_network: false,
             key_cache: Duration::from_secs(5),
             rotation_overlap: Duration::from_secs(24 * 3600),
+            oidc: OidcSettings::default(),
         }
     }
 }
@@ -76,6 +83,8 @@ pub(super) struct Caller {
     pub(super) tenant: Tenant,
     pub(super) scopes: Scopes,
     pub(super) who: Who,
+    /// From then on no more; `None`: as long as its key is good.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// How the caller is named where people read it.
@@ -83,6 +92,8 @@ pub(super) struct Caller {
 pub(super) enum Who {
     Anonymous,
     Key(String),
+    /// The issuer's word for it.
+    Subject(String),
 }
 
 impl fmt::Display for Who {
@@ -90,13 +101,14 @@ impl fmt::Display for Who {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Key(id) => write!(f, "key:{id}"),
+            Self::Subject(subject) => write!(f, "subject:{subject}"),
         }
     }
 }
 
 impl Caller {
     fn anonymous() -> Self {
-        Self { tenant: Tenant::default(), scopes: Scopes::all(), who: Who::Anonymous }
+        Self { tenant: Tenant::default(), scopes: Scopes::all(), who: Who::Anonymous, until: None }
     }
 
     /// Whose keys it may see and end: the house's operators everybody's.
@@ -135,6 +147,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 pub(super) struct Auth {
     pub(super) settings: AuthSettings,
     pub(super) keyring: Keyring,
+    pub(super) issuer: Option<Arc<Issuer>>,
 }
 
 /// Lets in who may.
@@ -170,7 +183,10 @@ fn method(request: &Request) -> &str {
 impl Api {
     async fn caller(&self, headers: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
         match credentials(headers)? {
-            Some(token) => self.holder(token).await,
+            Some(token) => match &self.auth.issuer {
+                Some(issuer) if !token.starts_with(PREFIX) => self.bearer(issuer, token).await,
+                _ => self.holder(token).await,
+            },
             None if anonymous::is_welcome(self.auth.settings.anonymous, peer, headers) => Ok(Caller::anonymous()),
             None => Err(Refusal::unauthenticated(
                 "this call needs an API key in the header Authorization: Bearer; `longshore keys create` makes one",
@@ -186,7 +202,19 @@ impl Api {
         let found = self.ask(self.auth.keyring.find(&shown.id)).await?;
         let key = found.filter(|key| shown.is(&key.hash) && key.is_good()).ok_or_else(refused)?;
         self.note_use(&key);
-        Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes, who: Who::Key(shown.id) })
+        Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes, who: Who::Key(shown.id), until: None })
+    }
+
+    /// Of a token. What a real one lacks is told, for its bearer cannot know what we look at.
+    async fn bearer(&self, issuer: &Arc<Issuer>, token: &str) -> Answer<Caller> {
+        let judged = issuer.judge(token, &self.stop).await.map_err(|refused| match refused {
+            Refused::Token(why) => Refusal::bad_token(&why.to_string()),
+            Refused::Away => {
+                Refusal::new(Fault::Unavailable, "the identity provider does not answer, and none of its keys is known")
+            }
+        })?;
+        let (who, until) = (Who::Subject(judged.subject), Some(judged.until));
+        Ok(Caller { tenant: judged.tenant, scopes: judged.scopes, who, until })
     }
 
     fn note_use(&self, key: &keyring::Known) {
@@ -202,7 +230,7 @@ impl Api {
 
     /// Whether the caller could come in again now.
     async fn is_welcome_still(&self, caller: &Caller) -> bool {
-        let Who::Key(id) = &caller.who else { return true };
+        let Who::Key(id) = &caller.who else { return caller.until.is_none_or(|until| clock::now() < until) };
         // A ledger that does not answer is no reason to send anybody away.
         self.ask(self.auth.keyring.find(id)).await.map_or(true, |found| found.is_some_and(|key| key.is_good()))
     }
@@ -251,6 +279,12 @@ pub(super) fn challenge(scope: Option<Scope>, token: bool) -> String {
 impl Refusal {
     fn unauthenticated(detail: &str, token: bool) -> Self {
         Self::new(Fault::Unauthenticated, detail).challenged(challenge(None, token))
+    }
+
+    /// A token that says enough of itself to be told what is wrong with it.
+    fn bad_token(why: &str) -> Self {
+        let told = format!("{}, error_description=\"{why}\"", challenge(None, true));
+        Self::new(Fault::Unauthenticated, why).challenged(told)
     }
 
     /// The caller is known and may not.

@@ -115,7 +115,7 @@ impl Limits {
     /// # Errors
     /// 429 when its tenant's or its key's bucket is empty.
     pub(super) fn take(&self, caller: &Caller) -> Answer<HeaderMap> {
-        let key = matches!(caller.who, Who::Key(_)).then(|| caller.who.to_string());
+        let key = (caller.who != Who::Anonymous).then(|| caller.who.to_string());
         let settings = &self.settings;
         let tenant =
             (Some(format!("tenant:{}", caller.tenant)), "tenant", settings.requests_per_second, settings.burst);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn caller(tenant: &str, key: &str) -> Caller {
-        Caller { tenant: tenant.parse().unwrap(), scopes: Scopes::all(), who: Who::Key(key.into()) }
+        Caller { tenant: tenant.parse().unwrap(), scopes: Scopes::all(), who: Who::Key(key.into()), until: None }
     }
 
     #[test]

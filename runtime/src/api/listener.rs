@@ -1,6 +1,6 @@
 //! The accept loop: how many connections, how long a request's head may take, how long a connection may idle, and how all end.
 //! A client that is slow, silent or too many costs a seat for a known time and never the server. Bodies have their own limits
-//! in [`super::body`]. Read [`pace`] for the head's deadline.
+//! in [`super::body`]. Read [`pace`] for the head's deadline, [`crate::tls::certificates`] for what is shown over TLS.
 
 mod pace;
 #[cfg(test)]
@@ -19,9 +19,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::pace::{Pace, Paced};
@@ -39,7 +41,14 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 const FULL: &str = "{\"type\":\"urn:longshore:problem:unavailable\",\"title\":\"Longshore cannot do this now\",\"status\":503,\
      \"detail\":\"the server has all the connections it takes; try again in a moment\"}";
 
-/// Serves until `stop`, then takes no more connections and lets the open calls end, at most for the shutdown's grace.
+/// What somebody is told who speaks plain HTTP where TLS is spoken.
+const PLAIN: &str = "{\"type\":\"urn:longshore:problem:malformed_request\",\"title\":\"The request cannot be read\",\"status\":400,\
+     \"detail\":\"this port speaks TLS: call it as https://\"}";
+/// Begins every connection of TLS: a record of the handshake.
+const HANDSHAKE: u8 = 22;
+
+/// Serves until `stop`, then takes no more connections and lets the open calls end, at most for the shutdown's grace. With `tls`
+/// it speaks nothing else.
 ///
 /// # Errors
 /// When the listener has no address. An accept that fails is tried again.
@@ -47,11 +56,13 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     settings: &ApiSettings,
+    tls: Option<TlsAcceptor>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let door = Door {
         router,
         settings: settings.clone(),
+        tls,
         seats: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         connections: Stop::new(),
@@ -73,6 +84,7 @@ pub async fn serve(
 struct Door {
     router: Router,
     settings: ApiSettings,
+    tls: Option<TlsAcceptor>,
     seats: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     connections: Stop,
@@ -96,28 +108,69 @@ impl Door {
 
     fn admit(&self, stream: TcpStream, peer: Peer) {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
-            let (router, settings) = (self.router.clone(), self.settings.clone());
-            let (stop, cut) = (self.stop.clone(), self.connections.token());
+            let visit = Visit { peer, router: self.router.clone(), stop: self.stop.clone() };
+            let (settings, tls, cut) = (self.settings.clone(), self.tls.clone(), self.connections.token());
             self.connections.spawn_quiet(async move {
-                cut.run_until_cancelled(converse(stream, peer, router, &settings, stop)).await;
+                cut.run_until_cancelled(welcome(stream, tls, visit, &settings)).await;
                 drop(seat);
             });
         } else if let Ok(turn) = Arc::clone(&self.refusals).try_acquire_owned() {
+            let tls = self.tls.clone();
             self.connections.spawn_quiet(async move {
                 // Who does not listen is not told.
-                let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await;
+                let _ = tokio::time::timeout(REFUSAL_TIME, turn_away(stream, tls)).await;
                 drop(turn);
             });
         }
     }
 }
 
-/// One connection from its first request to its end.
-async fn converse(stream: TcpStream, peer: Peer, router: Router, settings: &ApiSettings, stop: CancellationToken) {
+/// What a connection is let in with.
+struct Visit {
+    peer: Peer,
+    router: Router,
+    stop: CancellationToken,
+}
+
+/// One connection from its accept to its end.
+async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, visit: Visit, settings: &ApiSettings) {
     // A small answer must not wait for the acknowledgement of the one before. One that is gone already shows at the read.
     let _ = stream.set_nodelay(true);
     let pace = Arc::new(Pace::default());
-    let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout, settings.write_idle);
+    let Some(tls) = tls else {
+        let stream = Paced::new(stream, Arc::clone(&pace), settings.header_timeout, settings.write_idle);
+        return converse(stream, pace, visit, settings).await;
+    };
+    match tokio::time::timeout(settings.tls.handshake_timeout, shake_hands(stream, &tls, &pace, settings)).await {
+        Ok(Ok(stream)) => converse(stream, pace, visit, settings).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(after = ?settings.tls.handshake_timeout, "a TLS handshake was given up"),
+    }
+}
+
+/// Paced below TLS, not above: above, what waits to be written would be in TLS's own buffer, and nobody would see that it waits.
+async fn shake_hands(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    pace: &Arc<Pace>,
+    settings: &ApiSettings,
+) -> std::io::Result<TlsStream<Paced<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        refuse(stream, "400 Bad Request", PLAIN).await?;
+        return Err(std::io::Error::other("the caller does not speak TLS"));
+    }
+    tls.accept(Paced::new(stream, Arc::clone(pace), settings.header_timeout, settings.write_idle)).await
+}
+
+/// One connection from its first request to its end.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    pace: Arc<Pace>,
+    visit: Visit,
+    settings: &ApiSettings,
+) {
+    let Visit { peer, router, stop } = visit;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         paced(router.clone(), request, Arc::clone(&pace))
@@ -143,11 +196,19 @@ async fn paced(router: Router, request: Request<Incoming>, pace: Arc<Pace>) -> R
     TowerToHyperService::new(router).call(request).await
 }
 
+async fn turn_away(stream: TcpStream, tls: Option<TlsAcceptor>) -> std::io::Result<()> {
+    let status = "503 Service Unavailable\r\nretry-after: 2";
+    match tls {
+        Some(tls) => refuse(tls.accept(stream).await?, status, FULL).await,
+        None => refuse(stream, status, FULL).await,
+    }
+}
+
 /// Reads what was sent before it closes: else the kernel would throw the answer away with it.
-async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
-    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 2";
-    let typed = format!("content-type: application/problem+json\r\ncontent-length: {}", FULL.len());
-    stream.write_all(format!("{head}\r\n{typed}\r\n\r\n{FULL}").as_bytes()).await?;
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: &str, problem: &str) -> std::io::Result<()> {
+    let typed = format!("content-type: application/problem+json\r\ncontent-length: {}", problem.len());
+    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{typed}");
+    stream.write_all(format!("{head}\r\n\r\n{problem}").as_bytes()).await?;
     stream.shutdown().await?;
     let mut unread = [0; 1024];
     while stream.read(&mut unread).await? > 0 {}

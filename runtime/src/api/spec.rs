@@ -74,8 +74,8 @@ fn document() -> Value {
         "components": {
             "schemas": generator.take_definitions(true),
             "responses": refusals,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key. A caller on the \
-                server's own machine may need none (`auth.anonymous`)."}},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, or a token (JWT) of the \
+                installation's identity provider (`auth.oidc`). A caller on the server's own machine may need none (`auth.anonymous`)."}},
         },
     })
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::types::{LongString, ShortString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connect as _, Connection, ConnectionProperties, Event};
+use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::BrokerError;
 use crate::job::retry::{Backoff, ceiling};
+use crate::tls::trust::explain;
 
 /// Doubling from 100 ms to 1 s, so that a broker that answers again is met within two: a broker's boot takes 4 to 14 s (measured), and its port should not be hammered meanwhile.
 const BACKOFF: Backoff = Backoff { initial: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(1) };
@@ -28,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Reach {
     /// Tried in turn until one answers.
     pub(crate) uris: Vec<AMQPUri>,
+    /// Whom to believe behind `amqps://`.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// A connection that takes longer is given up.
     pub(crate) connect_within: Duration,
     /// An answer that takes longer means the connection is of no use.
@@ -167,13 +172,14 @@ impl Keeper {
         let uri = self.reach.uris.get(at)?.clone();
         let place = format!("{}:{}", uri.authority.host, uri.authority.port);
         let name = LongString::from(self.name.clone());
-        let connecting = uri.connect(ConnectionProperties::default().with_connection_name(name));
+        let properties = ConnectionProperties::default().with_connection_name(name);
+        let connecting = dial(uri, properties, self.reach.tls.clone());
         match self.unless_closing(timeout(self.reach.connect_within, connecting)).await? {
             Ok(Ok(connection)) => {
                 tracing::info!(broker.link = %self.name, broker.place = %place, "connected");
                 return Some(connection);
             }
-            Ok(Err(error)) => tracing::warn!(broker.link = %self.name, broker.place = %place, %error, "cannot connect"),
+            Ok(Err(error)) => tracing::warn!(broker.link = %self.name, broker.place = %place, error, "cannot connect"),
             Err(_) => tracing::warn!(broker.link = %self.name, broker.place = %place, "no answer in time"),
         }
         None
@@ -226,6 +232,37 @@ impl Keeper {
     async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.closing.run_until_cancelled(work).await
     }
+}
+
+/// One connection, over TLS where the URI asks for it.
+///
+/// # Errors
+/// Why there is none, with the setting at fault where it is one.
+pub(crate) async fn dial(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Connection, String> {
+    let connected = match (&uri.scheme, tls) {
+        (AMQPScheme::AMQP, _) => uri.connect(properties).await,
+        (AMQPScheme::AMQPS, Some(tls)) => encrypted(uri, properties, RustlsConnector::from(tls)).await,
+        // Never in the clear, whatever the library would make of it.
+        (AMQPScheme::AMQPS, None) => return Err("broker.urls asks for TLS, and nobody said whom to believe".to_owned()),
+    };
+    connected.map_err(|error| explain(&error.to_string(), "broker.tls_ca"))
+}
+
+async fn encrypted(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    connector: RustlsConnector,
+) -> lapin::Result<Connection> {
+    let open = async move |uri: AMQPUri, runtime| {
+        let host = uri.authority.host.clone();
+        let stream = AMQPUri { scheme: AMQPScheme::AMQP, ..uri }.connect_async(&runtime).await?;
+        Ok(stream.into_rustls(&connector, &host).await?)
+    };
+    Connection::connector(uri, lapin::runtime::default_runtime()?, open, properties).await
 }
 
 /// The wait grows when the whole list was in vain, not with each entry: the next one may be well.

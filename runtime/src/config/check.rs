@@ -8,6 +8,7 @@ use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, guess};
+use crate::api::auth::oidc::{OidcSettings, grant_of};
 use crate::api::cors::is_origin;
 use crate::preflight::CHECKS;
 
@@ -18,6 +19,7 @@ const MAX_TRIES: usize = 100;
 const MAX_PREFIX_BYTES: usize = 64;
 /// Some 1.5 GiB.
 const MAX_SPANS: usize = 1_000_000;
+const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 /// The rules that `config` breaks, each as a sentence to follow the key's place.
 pub(super) fn faults(config: &Config) -> Vec<String> {
@@ -49,6 +51,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.api.header_timeout.is_zero(), "must be above 0: no head comes in no time"),
         (config.api.idle_timeout.is_zero(), "must be above 0"),
         (config.api.max_header_bytes < 8192, "must be at least 8192"),
+        (config.api.tls.handshake_timeout.is_zero(), "must be above 0: nobody shakes hands in no time"),
         (!config.limits.requests_per_second.is_finite() || config.limits.requests_per_second < 0.0, NO_RATE),
         (!config.limits.key_requests_per_second.is_finite() || config.limits.key_requests_per_second < 0.0, NO_RATE),
         (config.auth.key_cache > Duration::from_secs(60), "must be at most 60 seconds: a revoked key would live on"),
@@ -76,6 +79,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     broken
         .chain(bad_kinds(config))
         .chain(bad_origins(config))
+        .chain(bad_identities(config))
         .chain(bad_checks(config))
         .chain(bad_level(config))
         .collect()
@@ -89,6 +93,24 @@ fn bad_kinds(config: &Config) -> impl Iterator<Item = String> {
 fn bad_origins(config: &Config) -> impl Iterator<Item = String> {
     let bad = config.api.cors_origins.iter().filter(|origin| !is_origin(origin));
     bad.map(|origin| format!("{origin:?} is no origin: write a scheme and a host, e.g. https://app.example.org"))
+}
+
+fn bad_identities(config: &Config) -> impl Iterator<Item = String> {
+    let oidc = &config.auth.oidc;
+    let places =
+        [&oidc.issuer, &oidc.jwks_url].into_iter().filter(|url| !url.is_empty() && !OidcSettings::is_secure(url));
+    let places = places.map(|url| format!("{url:?} must be an https:// address"));
+    let grants = oidc.scopes.iter().filter(|grant| grant_of(grant).is_none());
+    let grants = grants.map(|grant| format!("{grant:?} grants nothing: write WORD=SCOPE, e.g. jobs.write=submit"));
+    let rules = [
+        (oidc.algorithms.is_empty(), "must name at least one, e.g. RS256"),
+        (oidc.leeway > MAX_LEEWAY, "must be at most 300 seconds: an expired token would live on"),
+        (oidc.refetch < SECOND, "must be at least 1 second: anybody can send tokens with made-up keys"),
+        (oidc.refresh < SECOND, "must be at least 1 second"),
+        (oidc.tenant_claim.is_empty() || oidc.scope_claim.is_empty(), "must name a claim"),
+    ];
+    let broken = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, rule)| rule.to_owned());
+    places.chain(grants).chain(broken)
 }
 
 fn bad_checks(config: &Config) -> impl Iterator<Item = String> {

@@ -2,6 +2,7 @@
 //! [`round`] (claim and record), [`jobs`] (submit, look, cancel), [`road`] (relay and reconciler), [`leases`], [`registry`].
 //! It makes no decision that `job` could make; what it must hold is the contract suite.
 
+pub mod address;
 mod audit;
 mod facts;
 mod history;
@@ -17,7 +18,7 @@ mod submit;
 mod unique;
 mod webhooks;
 
-use std::str::FromStr;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,14 +29,17 @@ use serde_json::value::RawValue;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
+use self::address::Address;
 use super::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
     Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
     Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
+use crate::tls::trust::explain;
 
 /// No statement of ours is long: one that takes this long is stuck behind a lock or a dead server.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,11 +60,16 @@ impl Postgres {
     /// # Errors
     /// [`LedgerError::Refused`] when the URL is none.
     pub fn connect(url: &str, connections: usize) -> Answer<Self> {
-        let mut config = tokio_postgres::Config::from_str(url).map_err(|error| {
-            LedgerError::Refused(format!(
-                "database.url cannot be read ({error}); it looks like postgres://user:password@host:5432/database"
-            ))
-        })?;
+        Self::connect_trusting(url, None, connections)
+    }
+
+    /// The same, believing a server over TLS if the authority in the file `ca` signed for it, else by this machine's authorities.
+    ///
+    /// # Errors
+    /// [`LedgerError::Refused`] when the URL is none, or there is nobody to believe.
+    pub fn connect_trusting(url: &str, ca: Option<&Path>, connections: usize) -> Answer<Self> {
+        let Address { mut config, tls } =
+            Address::read(url, ca, &address::LEDGER).map_err(|error| LedgerError::Refused(error.to_string()))?;
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
         config.application_name("longshore");
         // Generic plans: the hot statements take arrays whose lengths vary, and a custom plan each time costs more than
@@ -70,7 +79,11 @@ impl Postgres {
             STATEMENT_TIMEOUT.as_millis()
         );
         config.options(&options);
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match tls {
+            Some(tls) => Manager::from_config(config, MakeRustlsConnect::new(tls.as_ref().clone()), recycling),
+            None => Manager::from_config(config, NoTls, recycling),
+        };
         let timeouts =
             Timeouts { wait: Some(CONNECT_TIMEOUT), create: Some(CONNECT_TIMEOUT), recycle: Some(CONNECT_TIMEOUT) };
         let pool = Pool::builder(manager).max_size(connections).timeouts(timeouts).runtime(Runtime::Tokio1).build();
@@ -103,6 +116,7 @@ impl From<tokio_postgres::Error> for LedgerError {
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
             }
         };
+        let text = explain(&text, address::LEDGER.ca);
         let error = match error.code() {
             Some(code) if !may_pass(code) => Self::Refused(text),
             _ => Self::Unavailable(text),

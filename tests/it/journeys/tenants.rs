@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use longshore_sdk::client::{Client, EventFilter, Told};
 use longshore_tests::http::{Answer, Http, send};
+use longshore_tests::issuer::{Issuer, Signer};
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::stream::Stream;
 use longshore_tests::until::poll;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::oidc::AUDIENCE;
 use crate::cli::longshore;
 
 /// In everything that the north has; it must be in nothing that others are shown.
@@ -77,6 +79,9 @@ const ROWS: &[(&str, &str, Row)] = &[
 /// The stage with nobody let in, and what the north has on it.
 struct North {
     stage: Stage,
+    /// Vouches for callers with tokens.
+    issuer: Issuer,
+    signer: Signer,
     house: Http,
     /// A dead letter, so that every call on jobs would find something to do.
     job: String,
@@ -97,9 +102,14 @@ struct Call {
 
 async fn guarded() -> Result<(Stage, Http)> {
     let stage = Stage::embedded_with(&[("LONGSHORE_AUTH_ANONYMOUS", "never")]).await?;
-    let key = std::fs::read_to_string(stage.dir.path().join("data/api-key"))?;
-    let house = stage.http.clone().with_key(key.trim());
+    let house = operator(&stage)?;
     Ok((stage, house))
+}
+
+/// With the key of the first start.
+fn operator(stage: &Stage) -> Result<Http> {
+    let key = std::fs::read_to_string(stage.dir.path().join("data/api-key"))?;
+    Ok(stage.http.clone().with_key(key.trim()))
 }
 
 /// A key: its id and its text.
@@ -115,7 +125,10 @@ async fn key_of(by: &Http, tenant: &str, scopes: &[&str]) -> Result<String> {
 
 impl North {
     async fn settle() -> Result<North> {
-        let (stage, house) = guarded().await?;
+        let signer = Signer::ec("one")?;
+        let issuer = Issuer::start(&[&signer]).await?;
+        let stage = super::oidc::stage(&issuer).await?;
+        let house = operator(&stage)?;
         let request = json!({"name": CANARY, "tenant": "north", "scopes": ["admin"]});
         let (key, text) = make_key(&house, request).await?;
         let http = stage.http.clone().with_key(&text);
@@ -128,10 +141,17 @@ impl North {
         let webhook = id(&http.post("/v1/webhooks", &webhook).await?.expect(201)?)?;
         let test = http.post(&format!("/v1/webhooks/{webhook}/test"), &json!({})).await?;
         let delivery = id(&test.expect(202)?)?;
-        let north = North { stage, house, job, file, key, webhook, delivery, http };
+        let north = North { stage, issuer, signer, house, job, file, key, webhook, delivery, http };
         let failed = || async { north.looks().await.ok().filter(|job| job["state"] == "failed") };
         poll("the north's job to fail", PATIENCE, failed).await?;
         Ok(north)
+    }
+
+    /// The south's administrator, by a key and by a token.
+    async fn souths(&self) -> Result<[Http; 2]> {
+        let key = key_of(&self.house, "south", &["admin"]).await?;
+        let token = self.signer.token(&self.issuer.claims(AUDIENCE, "south", "admin"))?;
+        Ok([key, token].map(|credential| self.stage.http.clone().with_key(&credential)))
     }
 
     async fn looks(&self) -> Result<Value> {
@@ -191,9 +211,9 @@ fn id(answer: &Answer) -> Result<String> {
 async fn no_call_shows_a_tenant_anything_of_anothers_or_does_anything_to_it() -> Result<()> {
     let north = North::settle().await?;
     let before = north.looks().await?;
-    let south = north.stage.http.clone().with_key(&key_of(&north.house, "south", &["admin"]).await?);
-    for call in north.calls().await? {
-        let (theirs, nobodys) = (north.ask(&south, &call, true).await?, north.ask(&south, &call, false).await?);
+    let (calls, souths) = (north.calls().await?, north.souths().await?);
+    for (call, south) in calls.iter().flat_map(|call| souths.iter().map(move |south| (call, south))) {
+        let (theirs, nobodys) = (north.ask(south, call, true).await?, north.ask(south, call, false).await?);
         let named = format!("{} {}: {theirs:?}", call.method, call.path);
         match call.row {
             Open => ensure!(theirs.status == 200, "{named}"),
@@ -260,6 +280,7 @@ async fn without_a_good_key_of_the_right_scope_only_what_is_open_is_answered() -
     let short = json!({"name": "expired", "scopes": ["admin"], "expires_in_seconds": 0});
     let (_, expired) = make_key(&north.http, short).await?;
     let made_up = format!("lsk_{}_{}", "0".repeat(16), "0".repeat(72));
+    let forged = Signer::ec("one")?.token(&north.issuer.claims(AUDIENCE, "north", "admin"))?;
     let plain = &north.stage.http;
     let strangers = [
         ("nobody", plain.clone()),
@@ -267,6 +288,7 @@ async fn without_a_good_key_of_the_right_scope_only_what_is_open_is_answered() -
         ("no key at all", plain.clone().with_key("x")),
         ("a revoked key", plain.clone().with_key(&revoked_text)),
         ("an expired key", plain.clone().with_key(&expired)),
+        ("a forged token", plain.clone().with_key(&forged)),
     ];
     let scopes = ["submit", "read", "cancel", "admin"];
     let mut needed = BTreeSet::new();

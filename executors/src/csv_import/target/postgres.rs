@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, TryStreamExt};
 use longshore_sdk::{Failure, Fatal, JobId};
+use rustls::ClientConfig;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Row, Transaction};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Row, Socket, Transaction};
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::bytes::Bytes;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,18 +37,22 @@ pub(crate) struct PostgresSession {
 }
 
 impl PostgresSession {
-    pub(crate) async fn open(config: &Config, schema: &str, claim: Claim, lock_wait: Duration) -> Answer<Self> {
+    pub(crate) async fn open(
+        config: &Config,
+        tls: Option<&ClientConfig>,
+        schema: &str,
+        claim: Claim,
+        lock_wait: Duration,
+    ) -> Answer<Self> {
         let mut config = config.clone();
         config.application_name(format!("longshore {} {}", claim.job, claim.attempt));
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_WAIT);
         }
-        let (client, connection) = config.connect(NoTls).await?;
-        let drive = async move {
-            // The client's next call reports it.
-            let _ = connection.await;
+        let (client, connection) = match tls {
+            Some(tls) => connect(&config, MakeRustlsConnect::new(tls.clone())).await?,
+            None => connect(&config, NoTls).await?,
         };
-        let connection = AbortOnDropHandle::new(tokio::spawn(drive));
         let settings = format!("set lock_timeout = {}; set client_min_messages = warning", lock_wait.as_millis());
         client.batch_execute(&settings).await?;
         Ok(Self { client, schema: schema.to_owned(), _connection: connection })
@@ -81,6 +88,19 @@ impl PostgresSession {
         self.client.execute(end, &[&claim.job.to_string(), &i64::from(claim.attempt)]).await?;
         Ok(())
     }
+}
+
+/// A client, and its connection on a task of its own.
+async fn connect<T>(config: &Config, tls: T) -> Answer<(Client, AbortOnDropHandle<()>)>
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+{
+    let (client, connection) = config.connect(tls).await?;
+    let drive = async move {
+        // The client's next call reports it.
+        let _ = connection.await;
+    };
+    Ok((client, AbortOnDropHandle::new(tokio::spawn(drive))))
 }
 
 impl Session for PostgresSession {

@@ -49,8 +49,9 @@ pub(super) async fn attempt(
             let inner = SqliteSession::open(path.clone(), wait, &attempt.context).await?;
             importer.finish(&mut Interposed { inner, commits: 0, fault }, &import, false, &attempt.context).await
         }
-        Target::Postgres { config, schema } => {
-            let inner = PostgresSession::open(config, schema, claim, wait).await.map_err(TargetError::into_failure)?;
+        Target::Postgres { config, tls, schema } => {
+            let opened = PostgresSession::open(config, tls.as_deref(), schema, claim, wait).await;
+            let inner = opened.map_err(TargetError::into_failure)?;
             importer.finish(&mut Interposed { inner, commits: 0, fault }, &import, false, &attempt.context).await
         }
     }

@@ -32,7 +32,7 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         // A quote in the name: identifiers are quoted everywhere or this fails.
         let schema = format!("imports \"{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let target = Target::Postgres { config: Box::new(server::config()), schema };
+        let target = Target::Postgres { config: Box::new(server::config()), tls: None, schema };
         Self { dir: tempfile::tempdir().unwrap(), target }
     }
 

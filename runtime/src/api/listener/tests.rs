@@ -1,5 +1,7 @@
 //! Clients that are slow, silent or too many, and a server that stops under them; all over real sockets.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -26,6 +28,10 @@ struct Server {
 impl Server {
     /// `/now` answers at once; `/flood` never ends; `/held` says that it was entered and answers when it is told to.
     async fn with(change: impl FnOnce(&mut ApiSettings)) -> Self {
+        Self::speaking(None, change).await
+    }
+
+    async fn speaking(tls: Option<TlsAcceptor>, change: impl FnOnce(&mut ApiSettings)) -> Self {
         let mut settings = ApiSettings::default();
         change(&mut settings);
         let (entered, answer): (Arc<Notify>, Arc<Notify>) = Default::default();
@@ -46,7 +52,7 @@ impl Server {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let token = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "a test's own task, awaited at its end")]
-        let serving = tokio::spawn(async move { serve(listener, router, &settings, token).await });
+        let serving = tokio::spawn(async move { serve(listener, router, &settings, tls, token).await });
         Self { address, stop, serving, entered, answer }
     }
 

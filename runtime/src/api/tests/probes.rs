@@ -54,7 +54,7 @@ async fn a_server_that_is_told_to_stop_stops() {
     let world = World::new().await;
     let settings = ApiSettings::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let serving = serve(listener, world.router.clone(), &settings, world.stop.token());
+    let serving = serve(listener, world.router.clone(), &settings, None, world.stop.token());
     world.stop.ask();
     tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
 }

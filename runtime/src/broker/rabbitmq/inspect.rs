@@ -8,14 +8,14 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, LongString, ShortString};
 use lapin::uri::AMQPUri;
-use lapin::{BasicProperties, Channel, Connect as _, Connection, ConnectionProperties, ErrorKind};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
 use super::declare::table;
 use super::{Settings, hello};
 use crate::broker::BrokerError;
 use crate::broker::facts::{BrokerFacts, Confirm, Found, QueueFacts};
-use crate::broker::link::unavailable;
+use crate::broker::link::{Reach, dial, unavailable};
 use crate::broker::topology::Queue;
 
 /// AMQP's codes for a missing queue, for one with other arguments, and for one that we may not touch.
@@ -35,8 +35,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// When none of them answers.
 pub async fn inspect(settings: &Settings, kinds: &[String]) -> Result<BrokerFacts, BrokerError> {
     let mut last = unavailable("no address was given");
-    for uri in settings.reach().uris {
-        match connect(&uri, settings.connect_within).await {
+    let reach = settings.reach();
+    for uri in reach.uris.clone() {
+        match connect(&uri, &reach).await {
             Ok(connection) => {
                 let facts = look(settings, &uri, &connection, kinds).await;
                 // It served its purpose; a server that does not say goodbye is left alone.
@@ -49,10 +50,10 @@ pub async fn inspect(settings: &Settings, kinds: &[String]) -> Result<BrokerFact
     Err(last)
 }
 
-async fn connect(uri: &AMQPUri, within: Duration) -> Result<Connection, BrokerError> {
+async fn connect(uri: &AMQPUri, reach: &Reach) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(LongString::from("longshore preflight"));
-    let place = place(uri);
-    let connecting = timeout(within, uri.clone().connect(properties)).await;
+    let (place, within) = (place(uri), reach.connect_within);
+    let connecting = timeout(within, dial(uri.clone(), properties, reach.tls.clone())).await;
     let connected = connecting.map_err(|_| unavailable(format!("{place}: no answer in {within:?}")))?;
     connected.map_err(|error| unavailable(format!("{place}: {error}")))
 }

@@ -2,17 +2,22 @@
 //! A wrong URI is refused here, by field and without showing its password, so that connecting itself cannot fail on it.
 //! Read `link.rs` for what the times mean.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use rustls::ClientConfig;
 
 use crate::broker::link::Reach;
 use crate::broker::topology::Topology;
+use crate::tls::trust::{self, Checks};
 
 /// Where RabbitMQ is and how to treat it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(super) uris: Vec<AMQPUri>,
+    tls: Option<Arc<ClientConfig>>,
     /// The names of exchanges and queues.
     pub topology: Topology,
     /// A connection that takes longer is given up.
@@ -36,6 +41,9 @@ pub enum SettingsError {
     /// One of them is not an AMQP URI. The URI itself is not shown, for it may hold a password.
     #[error("broker.urls[{0}] is no AMQP URI ({1}); it looks like amqps://user:password@host:5671/vhost")]
     BadUri(usize, String),
+    /// Nobody to believe, or nothing to believe him for.
+    #[error("{0}")]
+    Tls(String),
 }
 
 impl Settings {
@@ -50,6 +58,7 @@ impl Settings {
         let parsed = uris.iter().enumerate().map(|(at, uri)| parse(at, uri.as_ref()));
         Ok(Self {
             uris: parsed.collect::<Result<_, _>>()?,
+            tls: None,
             topology: Topology::default(),
             connect_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(5),
@@ -59,9 +68,25 @@ impl Settings {
         })
     }
 
+    /// The same, believing a server behind `amqps://` if the authority in the file `ca` signed for it, else by this machine's
+    /// authorities.
+    ///
+    /// # Errors
+    /// [`SettingsError::Tls`] if the file cannot be used, or if it is named and no URI asks for TLS.
+    pub fn trusting(self, ca: Option<&Path>) -> Result<Self, SettingsError> {
+        if !self.uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
+            let idle = "broker.tls_ca is set, and no URL of broker.urls asks for TLS: write amqps://";
+            return if ca.is_some() { Err(SettingsError::Tls(idle.to_owned())) } else { Ok(self) };
+        }
+        let tls = trust::client(ca, Checks::All, "broker.tls_ca");
+        let tls = tls.map_err(|error| SettingsError::Tls(error.to_string()))?;
+        Ok(Self { tls: Some(Arc::new(tls)), ..self })
+    }
+
     pub(super) fn reach(&self) -> Reach {
         let uris = self.uris.iter().map(|uri| self.timed(uri.clone())).collect();
-        Reach { uris, connect_within: self.connect_within, answer_within: self.answer_within }
+        let tls = self.tls.clone();
+        Reach { uris, tls, connect_within: self.connect_within, answer_within: self.answer_within }
     }
 
     /// What the URI says for itself wins.
@@ -87,6 +112,15 @@ mod tests {
         let error = Settings::new(&["amqp://localhost", "http://ann:hush@host"]).unwrap_err().to_string();
         assert!(error.contains("broker.urls[1]") && !error.contains("hush"), "{error}");
         assert_eq!(Settings::new::<&str>(&[]).unwrap_err(), SettingsError::NoUri);
+    }
+
+    #[test]
+    fn an_authority_is_named_for_amqps_alone_and_must_be_there() {
+        let nowhere = Some(Path::new("nowhere.pem"));
+        let told = |uri: &str| Settings::new(&[uri]).unwrap().trusting(nowhere).unwrap_err().to_string();
+        assert!(told("amqp://localhost").contains("write amqps://"));
+        assert!(told("amqps://localhost").starts_with("broker.tls_ca: nowhere.pem"));
+        assert!(Settings::new(&["amqp://localhost"]).unwrap().trusting(None).is_ok());
     }
 
     #[test]
