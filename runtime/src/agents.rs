@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::broker::Broker;
 use crate::ledger::Ledger;
 use crate::stop::Stop;
+use crate::storage::Storage;
 
 /// What the agents work with.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub struct Agents {
     pub hints: Arc<Notify>,
     /// How long webhooks' deliveries are kept.
     pub keep_deliveries: Duration,
+    /// Where the bytes lie of what the janitor removes; `None`: it removes none.
+    pub storage: Option<Arc<Storage>>,
 }
 
 const ROLE: &str = "agents";
@@ -161,6 +164,7 @@ mod tests {
             alone: false,
             hints: Arc::default(),
             keep_deliveries: Duration::from_secs(3600),
+            storage: None,
         };
         (agents, broker)
     }

@@ -26,6 +26,7 @@ mod request;
 mod schemas;
 mod spec;
 mod submit;
+mod uploads;
 mod view;
 mod webhooks;
 
@@ -38,7 +39,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::{self, Next};
+use axum::middleware::{self, Next, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use longshore_sdk::executor::seconds;
@@ -319,6 +320,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events::all::follow))
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
+        .route("/v1/uploads", post(uploads::create).options(uploads::discover).layer(map_response(uploads::spoken)))
+        .route("/v1/uploads/{id}", get(uploads::show).patch(uploads::patch).layer(map_response(uploads::spoken)))
+        .route("/v1/uploads/{id}", post(uploads::stand_in).delete(uploads::remove).layer(map_response(uploads::spoken)))
         .route("/v1/webhooks", post(webhooks::create).get(webhooks::list))
         .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::remove))
         .route("/v1/webhooks/{id}/rotate", post(webhooks::rotate))

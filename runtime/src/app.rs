@@ -267,6 +267,7 @@ impl Base {
             alone: self.alone,
             hints: Arc::clone(&self.hints),
             keep_deliveries: config.webhooks.keep,
+            storage: Some(Arc::clone(&self.storage)),
         };
         agents.start(stop);
     }

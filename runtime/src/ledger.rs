@@ -10,6 +10,7 @@ pub mod history;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+pub mod uploads;
 pub mod webhooks;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::tenant::Tenant;
 pub use audit::{AuditPage, AuditPatience, Check, Violation};
 pub use facts::DatabaseFacts;
 pub use rows::*;
+pub use uploads::Uploads;
 pub use webhooks::Webhooks;
 
 /// Why the ledger did not do it.
@@ -49,9 +51,9 @@ impl LedgerError {
 /// What a ledger answers.
 pub type Answer<T> = Result<T, LedgerError>;
 
-/// Every decision about a job, and with [`Webhooks`] whom it is told. Implementations may commit and then lose the reply: each method says what a repeat does.
+/// Every decision about a job, with [`Webhooks`] whom it is told, and with [`Uploads`] how its inputs come. Implementations may commit and then lose the reply: each method says what a repeat does.
 #[async_trait]
-pub trait Ledger: Webhooks + Send + Sync + 'static {
+pub trait Ledger: Webhooks + Uploads + Send + Sync + 'static {
     /// Brings the schema up to date. Safe to run at once from many processes.
     async fn migrate(&self) -> Answer<()>;
     /// How busy its connections are. Asks nobody.
@@ -167,7 +169,7 @@ pub trait Ledger: Webhooks + Send + Sync + 'static {
     async fn kinds(&self) -> Answer<Vec<Kind>>;
     /// Enters an uploaded file.
     async fn add_file(&self, file: &File) -> Answer<()>;
-    /// One uploaded file.
+    /// One uploaded file that is not doomed.
     async fn file(&self, id: Uuid) -> Answer<Option<File>>;
 
     // API keys. `of` is the tenant whose keys they must be; `None`: anybody's.

@@ -1,8 +1,10 @@
 //! Where uploads and artifacts lie: a directory of this machine, or a bucket. Uploads are `files/<id>`
-//! (`tenants/<tenant>/files/<id>` where the tenant is not the house itself), outputs `artifacts/<job>/<attempt>/<name>`, so that a dead attempt's files are never taken for a living one's.
-//! It never makes a path of anything a caller wrote. Read [`source`] for the rules on inputs, [`stage`] for outputs.
+//! (`tenants/<tenant>/files/<id>` where the tenant is not the house itself), outputs `artifacts/<job>/<attempt>/<name>`, so that a dead attempt's files are never taken for a living one's,
+//! and what is still coming `uploads/<id>`.
+//! It never makes a path of anything a caller wrote. Read [`source`] for the rules on inputs, [`stage`] for outputs, [`draft`] for uploads in pieces.
 
 pub mod address;
+pub mod draft;
 mod fetch;
 mod kept;
 mod location;
@@ -14,10 +16,12 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use longshore_sdk::JobId;
+use longshore_sdk::executor::seconds;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
@@ -26,7 +30,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use uuid::Uuid;
 
 use crate::tenant::Tenant;
+pub use location::Variables;
 pub(crate) use location::install_tls;
+use location::{Bucket, Opened};
 use roots::Roots;
 
 /// Parts of one upload on their way to the store at once: bounds its memory to five times 5 MiB.
@@ -51,6 +57,12 @@ pub struct StorageSettings {
     pub allow_object_stores: Vec<String>,
     /// A larger input is refused. Default 5 GiB.
     pub max_input_bytes: u64,
+    /// An upload that is not whole and stands still for so long is removed. Default 24 h.
+    #[serde(with = "seconds")]
+    pub keep_unfinished: Duration,
+    /// A file that no job has named for so long is removed; 0: never. Default 7 days.
+    #[serde(with = "seconds")]
+    pub keep_unused: Duration,
 }
 
 impl Default for StorageSettings {
@@ -63,6 +75,8 @@ impl Default for StorageSettings {
             allow_private_addresses: false,
             allow_object_stores: Vec::new(),
             max_input_bytes: 5 * 1024 * 1024 * 1024,
+            keep_unfinished: Duration::from_secs(24 * 3600),
+            keep_unused: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -85,6 +99,9 @@ pub enum StorageError {
     /// The other end stopped sending before the end.
     #[error("the file did not come to its end: {0}")]
     Interrupted(String),
+    /// Somebody else appends to it.
+    #[error("somebody else appends to this upload")]
+    Busy,
     /// The settings cannot be used.
     #[error("the storage's settings: {0}")]
     Settings(String),
@@ -108,6 +125,10 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     /// The directory, when it is one.
     root: Option<PathBuf>,
+    /// The bucket, when it is one.
+    bucket: Option<Arc<Bucket>>,
+    /// What opens buckets.
+    variables: Variables,
     roots: Arc<Roots>,
     settings: StorageSettings,
     keeping: kept::Keeping,
@@ -119,10 +140,18 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Settings`] naming the setting at fault.
     pub fn open(settings: StorageSettings) -> Result<Self, StorageError> {
-        let (store, root) = location::open(&settings.location)?;
+        Self::open_with(settings, location::of_the_environment())
+    }
+
+    /// The same, with these `AWS_*` variables in the place of the process's own.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_with(settings: StorageSettings, variables: Variables) -> Result<Self, StorageError> {
+        let Opened { store, root, bucket } = location::open(&settings.location, &variables)?;
         let roots = Arc::new(Roots::new(&settings.allowed_roots, root.as_deref())?);
         source::check(&settings)?;
-        Ok(Self { store, root, roots, settings, keeping: kept::Keeping::default() })
+        Ok(Self { store, root, bucket, variables, roots, settings, keeping: kept::Keeping::default() })
     }
 
     /// Stores a tenant's upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
@@ -185,6 +214,12 @@ impl Storage {
     /// [`StorageError::Unavailable`].
     pub async fn delete_attempt(&self, job: JobId, attempt: u32) -> Result<(), StorageError> {
         self.delete_all(&attempt_key(job, attempt)).await
+    }
+
+    /// How long what nobody finishes and what nobody uses is kept.
+    pub fn patience(&self) -> (Duration, Option<Duration>) {
+        let StorageSettings { keep_unfinished, keep_unused, .. } = self.settings;
+        (keep_unfinished, Some(keep_unused).filter(|keep| !keep.is_zero()))
     }
 
     async fn delete_all(&self, prefix: &Key) -> Result<(), StorageError> {

@@ -364,5 +364,24 @@ pub struct FileView {
     pub content_type: String,
 }
 
+/// An upload that comes in pieces, as `GET /v1/uploads/{id}` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UploadView {
+    /// Its id, and its file's once it is complete.
+    pub id: String,
+    /// The name of the file.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its whole size.
+    pub bytes: u64,
+    /// How many bytes are there: where to go on.
+    pub received: u64,
+    /// Whether it is a file, which `GET /v1/files/{id}` shows.
+    pub complete: bool,
+    /// When it is removed if it stands still; a file stays.
+    pub expires_at: Timestamp,
+}
+
 #[cfg(test)]
 mod tests;

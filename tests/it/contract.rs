@@ -6,3 +6,5 @@
 mod broker;
 #[expect(clippy::unwrap_used, reason = "the stories are told in functions beside their tests, and each must succeed")]
 mod ledger;
+#[expect(clippy::unwrap_used, reason = "the stories are told in functions beside their tests, and each must succeed")]
+mod storage;

@@ -17,6 +17,7 @@ mod secrets;
 mod tenants;
 mod tls;
 mod traces;
+mod uploads;
 mod webhook_faults;
 mod webhook_walls;
 mod webhooks;

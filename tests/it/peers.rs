@@ -3,12 +3,13 @@
 
 mod clients;
 mod documents;
+mod uploads;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use longshore_sdk::JobId;
 use longshore_tests::house;
 use longshore_tests::postgres::Postgres;
@@ -16,19 +17,13 @@ use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::stream::Stream;
+use longshore_tests::tools::beside;
 use longshore_tests::until::poll;
 use serde_json::{Value, json};
 
 /// Where `.ci/install` put them: beside what cargo built.
 pub(crate) fn python() -> Result<PathBuf> {
     beside("python-tools/bin/python")
-}
-
-/// A tool that `.ci/install` brought.
-fn beside(path: &str) -> Result<PathBuf> {
-    let us = std::env::current_exe()?;
-    let found = us.ancestors().map(|dir| dir.join(path)).find(|tool| tool.exists());
-    found.with_context(|| format!("no {path}: run `.ci/install test`, or `make test`, which does"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,13 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RANGE, RETRY_AFTER};
+use axum::extract::Request;
+use axum::http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RANGE, RETRY_AFTER,
+};
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use tower_http::cors::CorsLayer;
 
 /// How long a browser may remember what it was told.
@@ -28,14 +33,44 @@ pub(super) fn open_to<S: Clone + Send + Sync + 'static>(router: Router<S>, origi
     }
     let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let asked = named(&["idempotency-key", "last-event-id", "prefer", "x-request-id", "traceparent", "tracestate"]);
+    let tus = [
+        "tus-resumable",
+        "upload-length",
+        "upload-offset",
+        "upload-metadata",
+        "upload-checksum",
+        "x-http-method-override",
+    ];
+    let asked = [asked, named(&tus)].concat();
     let told = named(&["ratelimit", "ratelimit-policy", "idempotent-replayed", "unique-key-held", "x-request-id"]);
+    let tus = ["tus-resumable", "tus-version", "upload-length", "upload-offset", "upload-metadata", "upload-expires"];
+    let told = [told, named(&tus)].concat();
     let cors = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([vec![AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, RANGE], asked].concat())
         .expose_headers([vec![ETAG, LOCATION, RETRY_AFTER], told].concat())
         .max_age(REMEMBERED);
-    router.layer(cors)
+    router.layer(middleware::from_fn(unveiled)).layer(cors).layer(middleware::from_fn(veiled))
+}
+
+/// A caller's own OPTIONS, which the layer between the two would take for a browser's question.
+#[derive(Debug, Clone, Copy)]
+struct Own;
+
+async fn veiled(mut request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS && !request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        request.extensions_mut().insert(Own);
+        *request.method_mut() = Method::GET;
+    }
+    next.run(request).await
+}
+
+async fn unveiled(mut request: Request, next: Next) -> Response {
+    if request.extensions_mut().remove::<Own>().is_some() {
+        *request.method_mut() = Method::OPTIONS;
+    }
+    next.run(request).await
 }
 
 #[cfg(test)]

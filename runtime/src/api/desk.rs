@@ -1,4 +1,4 @@
-//! The ledger as one tenant sees it: there, nobody else's jobs and files are. What is another's is answered as what is not there,
+//! The ledger as one tenant sees it: there, nobody else's jobs, files and uploads are. What is another's is answered as what is not there,
 //! so that nobody can learn that it is. Handlers that show or change something by an id ask here and nowhere else.
 
 use longshore_sdk::JobId;
@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::auth::Caller;
+use crate::ledger::uploads::{Dooming, Upload};
 use crate::ledger::{Answer, Canceling, Event, File, Filter, Job, Replaying};
 use crate::tenant::Tenant;
 
@@ -70,6 +71,19 @@ impl Desk<'_> {
     pub(super) async fn file(&self, id: Uuid) -> Answer<Option<File>> {
         let found = self.api.ask(self.api.ledger.file(id)).await?;
         Ok(found.filter(|file| file.tenant == *self.tenant))
+    }
+
+    pub(super) async fn upload(&self, id: Uuid) -> Answer<Option<Upload>> {
+        let found = self.api.ask(self.api.ledger.upload(id)).await?;
+        Ok(found.filter(|upload| upload.tenant == *self.tenant))
+    }
+
+    /// An upload never changes hands either.
+    pub(super) async fn doom_upload(&self, id: Uuid) -> Answer<Dooming> {
+        if self.upload(id).await?.is_none() {
+            return Ok(Dooming::Unknown);
+        }
+        self.api.ask(self.api.ledger.doom_upload(id)).await
     }
 
     async fn owned(&self, ids: &[JobId]) -> Answer<Vec<JobId>> {

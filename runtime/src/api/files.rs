@@ -92,15 +92,23 @@ async fn forget(api: &Api, whose: &Tenant, id: Uuid) {
 
 fn name(uri: &Uri) -> Answer<String> {
     let name = Params::read(uri, &["name"])?.get::<String>("name", "text")?.unwrap_or_else(|| "upload".into());
-    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
     let rule = format!("must be 1 to {MAX_NAME_BYTES} bytes without control characters");
-    fits.then_some(name).ok_or_else(|| Refusal::of_field(Fault::Malformed, "name", rule))
+    Some(name).filter(|name| name_is_valid(name)).ok_or_else(|| Refusal::of_field(Fault::Malformed, "name", rule))
 }
 
 fn content_type(headers: &HeaderMap) -> String {
     let told = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let told = told.filter(|text| (1..=MAX_TYPE_BYTES).contains(&text.len()));
-    told.unwrap_or("application/octet-stream").to_owned()
+    told.filter(|text| type_is_valid(text)).unwrap_or("application/octet-stream").to_owned()
+}
+
+/// Whether a file may be called so.
+pub(super) fn name_is_valid(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Whether a file's type may be written so: as a header can carry it.
+pub(super) fn type_is_valid(text: &str) -> bool {
+    (1..=MAX_TYPE_BYTES).contains(&text.len()) && HeaderValue::try_from(text).is_ok()
 }
 
 #[cfg(test)]

@@ -29,11 +29,20 @@ pub struct LimitSettings {
     pub key_burst: u32,
     /// Pending jobs of a tenant; one more is refused. Default 0.
     pub max_pending_jobs: u64,
+    /// Unfinished uploads of a tenant; one more is refused. Default 1,000.
+    pub max_unfinished_uploads: u64,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { requests_per_second: 0.0, burst: 200, key_requests_per_second: 0.0, key_burst: 100, max_pending_jobs: 0 }
+        Self {
+            requests_per_second: 0.0,
+            burst: 200,
+            key_requests_per_second: 0.0,
+            key_burst: 100,
+            max_pending_jobs: 0,
+            max_unfinished_uploads: 1_000,
+        }
     }
 }
 
@@ -108,6 +117,14 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(settings: LimitSettings) -> Self {
         Self { settings, began: Instant::now(), buckets: Mutex::default(), pending: Mutex::default() }
+    }
+
+    /// How many unfinished uploads a tenant may have.
+    pub(super) fn most_uploads(&self) -> u64 {
+        match self.settings.max_unfinished_uploads {
+            0 => u64::MAX,
+            most => most,
+        }
     }
 
     /// One call of this caller; the headers that tell what is left.

@@ -63,6 +63,17 @@ impl<S: Send + Sync> FromRequestParts<S> for FileInPath {
     }
 }
 
+/// The `{id}` of `/v1/uploads/{id}`.
+pub(super) struct UploadInPath(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for UploadInPath {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::<String>::from_request_parts(parts, state).await.ok();
+        path.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(|| nothing("upload", &parts.uri))
+    }
+}
+
 /// There is no such thing at this address.
 pub(super) fn nothing(what: &str, uri: &Uri) -> Refusal {
     Refusal::new(Fault::NotFound, format!("no {what} has this address")).about(uri.path())

@@ -36,6 +36,12 @@ pub enum Fault {
     UniqueKeyHeld,
     /// The idempotency key came before with another body.
     KeyReused,
+    /// The upload stands elsewhere than the caller thinks.
+    OffsetMismatch,
+    /// A job has named the file, which stays.
+    FileInUse,
+    /// Another version of tus than is spoken here.
+    UnknownTusVersion,
     /// Over a limit.
     TooLarge,
     /// Another content type than is read here.
@@ -48,6 +54,10 @@ pub enum Fault {
     InvalidPayload,
     /// No such kind.
     UnknownKind,
+    /// Somebody else appends to the upload.
+    UploadLocked,
+    /// The bytes are others than their checksum says.
+    ChecksumMismatch,
     /// More calls than the caller's share.
     RateLimited,
     /// More of something than the tenant may have.
@@ -60,7 +70,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -71,12 +81,17 @@ impl Fault {
         Self::NotADeadLetter,
         Self::UniqueKeyHeld,
         Self::KeyReused,
+        Self::OffsetMismatch,
+        Self::FileInUse,
+        Self::UnknownTusVersion,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::RangeNotSatisfiable,
         Self::Invalid,
         Self::InvalidPayload,
         Self::UnknownKind,
+        Self::UploadLocked,
+        Self::ChecksumMismatch,
         Self::RateLimited,
         Self::QuotaExceeded,
         Self::Internal,
@@ -84,21 +99,21 @@ impl Fault {
     ];
 
     /// The status it is answered with.
-    pub const fn status(self) -> StatusCode {
+    pub fn status(self) -> StatusCode {
         self.table().0
     }
 
     /// Its stable type.
-    pub const fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         self.table().1
     }
 
     /// What it means.
-    pub const fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         self.table().2
     }
 
-    const fn table(self) -> (StatusCode, &'static str, &'static str) {
+    fn table(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::Malformed => (S::BAD_REQUEST, problem::MALFORMED_REQUEST, "The request cannot be read"),
@@ -113,6 +128,15 @@ impl Fault {
             Self::NotADeadLetter => (S::CONFLICT, problem::NOT_A_DEAD_LETTER, "The job is no dead letter"),
             Self::UniqueKeyHeld => {
                 (S::CONFLICT, problem::UNIQUE_KEY_HELD, "Another unfinished job holds the unique key")
+            }
+            Self::OffsetMismatch => (S::CONFLICT, problem::UPLOAD_OFFSET_MISMATCH, "The upload stands elsewhere"),
+            Self::FileInUse => (S::CONFLICT, problem::FILE_IN_USE, "A job has named the file"),
+            Self::UnknownTusVersion => {
+                (S::PRECONDITION_FAILED, problem::UNKNOWN_TUS_VERSION, "Another version of tus is spoken here")
+            }
+            Self::UploadLocked => (S::LOCKED, problem::UPLOAD_LOCKED, "Somebody else appends to the upload"),
+            Self::ChecksumMismatch => {
+                (checksum_mismatch(), problem::CHECKSUM_MISMATCH, "The bytes are others than their checksum says")
             }
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, problem::TOO_LARGE, "The request is too large"),
             Self::UnsupportedMediaType => {
@@ -135,6 +159,11 @@ impl Fault {
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, problem::UNAVAILABLE, "Longshore cannot do this now"),
         }
     }
+}
+
+/// The status that tus has made for it.
+fn checksum_mismatch() -> StatusCode {
+    StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// A refused request.
@@ -193,6 +222,12 @@ impl Refusal {
         let mut refusal = Self::new(Fault::Unavailable, format!("the {part} does not answer; try again in a moment"));
         refusal.0.retry_after = Some(Duration::from_secs(2));
         refusal.logged(log)
+    }
+
+    /// Two append to one upload.
+    pub(super) fn locked() -> Self {
+        let detail = "another request appends to this upload; ask with HEAD where it stands, then go on from there";
+        Self::new(Fault::UploadLocked, detail).after(Duration::from_secs(2))
     }
 
     /// A mistake of ours: the caller learns that it was one, the log learns which.
@@ -297,6 +332,7 @@ impl From<StorageError> for Refusal {
             StorageError::Interrupted(why) => Self::new(Fault::Malformed, format!("the body broke off: {why}")),
             StorageError::Unavailable(_) => Self::unavailable("storage", error),
             StorageError::Settings(_) => Self::internal(error),
+            StorageError::Busy => Self::locked(),
         }
     }
 }
@@ -326,47 +362,4 @@ impl IntoResponse for Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn body(answer: Response) -> Problem {
-        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    }
-
-    #[test]
-    fn every_fault_is_an_error_with_a_published_type_of_its_own() {
-        let mut words = Vec::new();
-        for fault in Fault::ALL {
-            let (status, word, _) = fault.table();
-            assert!(status.is_client_error() || status.is_server_error(), "{fault:?}");
-            assert!(problem::ALL.contains(&word), "{word}");
-            words.push(word);
-        }
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), Fault::ALL.len());
-    }
-
-    #[tokio::test]
-    async fn a_caller_never_reads_what_the_log_reads() {
-        let answer = Refusal::from(LedgerError::Refused("SELECT secret FROM /var/lib".into())).into_response();
-        assert_eq!(answer.status(), 500);
-        let text = format!("{:?}", body(answer).await);
-        assert!(!text.contains("SELECT") && !text.contains("/var"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_ledger_that_does_not_answer_is_a_503_that_says_when_to_ask_again() {
-        let answer = Refusal::from(LedgerError::Unavailable("connection refused".into())).into_response();
-        assert_eq!((answer.status().as_u16(), answer.headers()[RETRY_AFTER].to_str().unwrap()), (503, "2"));
-        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
-    }
-
-    #[tokio::test]
-    async fn the_field_at_fault_is_named_twice_for_people_and_for_programs() {
-        let problem = body(Refusal::of_field(Fault::Invalid, "/kind", "is missing").into_response()).await;
-        assert_eq!(problem.detail, "/kind is missing");
-        assert_eq!(problem.errors, [FieldError { pointer: "/kind".into(), message: "is missing".into() }]);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod calls;
 mod events;
 mod keys;
 mod page;
+mod uploads;
 
 use std::sync::LazyLock;
 
@@ -85,7 +86,7 @@ const KEPT: [u16; 3] = [401, 403, 429];
 
 /// The calls of the whole table.
 fn every() -> impl Iterator<Item = &'static Call> {
-    all().chain(keys::CALLS).chain(events::CALLS)
+    all().chain(keys::CALLS).chain(events::CALLS).chain(uploads::CALLS)
 }
 
 fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
@@ -137,12 +138,16 @@ fn header(says: &str) -> Value {
 }
 
 fn parameter(parameter: &Parameter) -> Value {
-    let Parameter { place, name, says, sort } = parameter;
+    let Parameter { place, name, says, sort, required } = parameter;
     let schema = match sort.starts_with('{') {
         true => serde_json::from_str(sort).expect("the tests read every schema of the table"),
         false => json!({"type": sort}),
     };
-    json!({"in": place, "name": name, "description": says, "schema": schema})
+    let mut told = json!({"in": place, "name": name, "description": says, "schema": schema});
+    if *required {
+        told["required"] = true.into();
+    }
+    told
 }
 
 /// The parts of a path that differ.

@@ -5,6 +5,7 @@
 mod accept;
 pub(super) mod batch;
 mod idempotency;
+mod inputs;
 mod prefer;
 
 use std::sync::Arc;
@@ -108,12 +109,9 @@ async fn prepare(
     let idempotency = key.map(|key| idempotency::of(key, &request, lives)).transpose()?;
     request.correlation_id.get_or_insert_with(|| asked.id.clone());
     let known = api.schemas.get(&request.kind, at, api.ledger.as_ref()).await?;
-    Ok(NewJob {
-        tenant: desk.tenant.clone(),
-        idempotency,
-        trace: asked.trace.clone(),
-        ..new_job(request, &known, &api.settings, &api.webhooks)?
-    })
+    let new = new_job(request, &known, &api.settings, &api.webhooks)?;
+    inputs::keep(desk, &new.payload).await?;
+    Ok(NewJob { tenant: desk.tenant.clone(), idempotency, trace: asked.trace.clone(), ..new })
 }
 
 /// 202: it is written down.

@@ -14,6 +14,7 @@ mod limits;
 mod probes;
 mod submits;
 mod unique;
+mod uploads;
 
 use std::path::Path;
 

@@ -33,6 +33,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (!prefix_is_valid(&config.broker.prefix), "must have 1 to 64 letters, digits, dots, dashes or underscores"),
         (config.storage.http_ports.contains(&0), "port 0 leads nowhere; name ports from 1 to 65535"),
         (config.storage.max_input_bytes == 0, "must be at least 1"),
+        (config.storage.keep_unfinished < SECOND, "must be at least 1 second: no upload is finished in no time"),
         (config.api.max_body_bytes == 0, "must be at least 1"),
         (config.api.max_upload_bytes == 0, "must be at least 1"),
         (config.api.body_idle.is_zero(), "must be above 0: no body comes in no time"),

@@ -16,6 +16,7 @@ mod road;
 mod round;
 mod submit;
 mod unique;
+mod uploads;
 mod webhooks;
 
 use std::path::Path;

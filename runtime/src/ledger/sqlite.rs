@@ -20,6 +20,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod unique;
+mod uploads;
 mod webhooks;
 
 use std::path::Path;
@@ -332,7 +333,7 @@ impl Ledger for Sqlite {
 
     async fn add_file(&self, file: &File) -> Answer<()> {
         let file = file.clone();
-        self.write(move |db, _| registry::add_file(db, &file)).await
+        self.write(move |db, now| registry::add_file(db, now, &file)).await
     }
 
     async fn file(&self, id: Uuid) -> Answer<Option<File>> {

@@ -50,7 +50,7 @@ pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub const WORKS: [&str; 7] = ["submit", "read", "change", "follow", "transfer", "page", OTHER];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 39] = [
+pub const CALLS: [(&str, &str); 45] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -65,6 +65,12 @@ pub const CALLS: [(&str, &str); 39] = [
     ("GET", "/v1/jobs/{id}/artifacts/{name}"),
     ("POST", "/v1/files"),
     ("GET", "/v1/files/{id}"),
+    ("POST", "/v1/uploads"),
+    ("OPTIONS", "/v1/uploads"),
+    ("GET", "/v1/uploads/{id}"),
+    ("PATCH", "/v1/uploads/{id}"),
+    ("POST", "/v1/uploads/{id}"),
+    ("DELETE", "/v1/uploads/{id}"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/webhooks"),
     ("GET", "/v1/webhooks/{id}"),
@@ -215,7 +221,7 @@ mod tests {
         for (path, rest) in routes {
             // Up to the next route: an argument list may hold brackets of its own.
             let handlers = rest.split(".route(").next().unwrap_or(rest).lines().take(6).collect::<String>();
-            for method in ["get", "post", "put", "patch", "delete"] {
+            for method in ["get", "post", "put", "patch", "delete", "options"] {
                 let named = [format!(" {method}("), format!(".{method}(")];
                 if named.iter().any(|name| handlers.contains(name)) {
                     found.push((method.to_uppercase(), path.to_owned()));

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::bug::Bug;
 use super::careless;
 use super::process::Process;
+use crate::ledger::uploads::{Dooming, Hold, NewUpload, Stand, Upload, Uploads};
 use crate::ledger::webhooks::{self, NewDelivery, Try, Webhook, Webhooks};
 use crate::ledger::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
@@ -34,10 +35,10 @@ impl Book {
     }
 }
 
-macro_rules! webhooks_passed_on {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)+) => {
+macro_rules! beside_passed_on {
+    ($part:ident: $(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)+) => {
         #[async_trait]
-        impl Webhooks for Book {
+        impl $part for Book {
             $(async fn $name(&self, $($arg: $ty),*) -> Answer<$out> {
                 self.pass(stringify!($name), self.0.world.ledger.$name($($arg),*)).await
             })+
@@ -45,7 +46,8 @@ macro_rules! webhooks_passed_on {
     };
 }
 
-webhooks_passed_on! {
+beside_passed_on! {
+    Webhooks:
     fn subscribe(webhook: &Webhook, most: usize) -> bool;
     fn webhooks(tenant: &Tenant) -> Vec<Webhook>;
     fn webhook(webhook: Uuid) -> Option<Webhook>;
@@ -58,6 +60,21 @@ webhooks_passed_on! {
     fn deliveries(webhook: Uuid, before: Option<JobId>, limit: usize) -> Vec<webhooks::Delivery>;
     fn note_tries(tries: &[(JobId, Try)]) -> ();
     fn remove_old_deliveries(age: Duration, limit: usize) -> usize;
+}
+
+beside_passed_on! {
+    Uploads:
+    fn begin_upload(upload: &NewUpload, most: u64) -> bool;
+    fn upload(id: Uuid) -> Option<Upload>;
+    fn hold_upload(id: Uuid, writer: Uuid, received: u64, lease: Duration) -> Hold;
+    fn save_upload(id: Uuid, writer: Uuid, stand: &Stand, lease: Option<Duration>, lives: Duration) -> bool;
+    fn finish_upload(file: &File, shown: Duration) -> bool;
+    fn doom_upload(id: Uuid) -> Dooming;
+    fn expired_uploads(limit: usize) -> Vec<Upload>;
+    fn forget_upload(id: Uuid) -> ();
+    fn use_files(of: &Tenant, files: &[Uuid]) -> ();
+    fn expired_files(unused: Option<Duration>, limit: usize) -> Vec<(Tenant, Uuid)>;
+    fn forget_file(id: Uuid) -> ();
 }
 
 macro_rules! passed_on {

@@ -60,6 +60,7 @@ pub(super) async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
         alone: false,
         hints: Arc::clone(&hints),
         keep_deliveries: Duration::from_secs(30 * 24 * 3600),
+        storage: None,
     };
     process.gate.through(async { agents.start(&process.stop) }).await;
     hints

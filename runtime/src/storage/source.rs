@@ -37,7 +37,8 @@ impl Storage {
             Source::Url(address) => match road(&self.settings, address)? {
                 Road::Http(url) => fetch::fetch(&self.settings, &url, &target(scratch)).await,
                 Road::Bucket(bucket, key) => {
-                    let store = s3(&bucket).map_err(|error| StorageError::from(error).into_failure())?;
+                    let store =
+                        s3(&bucket, &self.variables).map_err(|error| StorageError::from(error).into_failure())?;
                     self.download(&store, &key, scratch).await
                 }
             },
@@ -178,6 +179,7 @@ impl StorageError {
             Self::TooLarge { limit } => too_large(limit),
             Self::Settings(why) => forbidden(&why),
             Self::Unavailable(why) | Self::Interrupted(why) => Failure::retry("storage_unavailable", why),
+            Self::Busy => Failure::retry("storage_unavailable", "somebody else writes there"),
         }
     }
 }

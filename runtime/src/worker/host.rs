@@ -55,6 +55,13 @@ impl Host for AttemptHost {
     }
 
     async fn fetch(&self, source: &Source, scratch: &Path) -> Result<Input> {
+        // The API has marked what its callers name; this is for the jobs of producers that publish by themselves.
+        if let Source::File(id) = source
+            && let Ok(id) = id.parse()
+            && let Err(error) = self.shared.ledger.use_files(&self.tenant, &[id]).await
+        {
+            tracing::warn!(file.id = %id, %error, "a file is used, and the ledger was not told");
+        }
         self.shared.storage.fetch_to(&self.tenant, source, scratch).await
     }
 

@@ -235,6 +235,20 @@ class TryView(TypedDict):
     status: NotRequired[int | None]
 
 
+class UploadView(TypedDict):
+    """
+    An upload that comes in pieces, as `GET /v1/uploads/{id}` shows it.
+    """
+
+    bytes: int
+    complete: bool
+    content_type: str
+    expires_at: str
+    id: str
+    name: str
+    received: int
+
+
 class Urls(TypedDict):
     """
     A job's addresses, absolute or relative to the server.

@@ -66,6 +66,12 @@ pub const NOT_A_DEAD_LETTER: &str = "urn:longshore:problem:not_a_dead_letter";
 pub const UNIQUE_KEY_HELD: &str = "urn:longshore:problem:unique_key_held";
 /// 409: a request with this idempotency key is still being answered.
 pub const IDEMPOTENCY_KEY_IN_FLIGHT: &str = "urn:longshore:problem:idempotency_key_in_flight";
+/// 409: the upload stands at another offset than `Upload-Offset` says; HEAD tells at which.
+pub const UPLOAD_OFFSET_MISMATCH: &str = "urn:longshore:problem:upload_offset_mismatch";
+/// 409: a job has named the file, so it stays.
+pub const FILE_IN_USE: &str = "urn:longshore:problem:file_in_use";
+/// 412: `Tus-Resumable` is missing or of another version than `Tus-Version` lists.
+pub const UNKNOWN_TUS_VERSION: &str = "urn:longshore:problem:unknown_tus_version";
 /// 413: more bytes than the limit, which the detail names.
 pub const TOO_LARGE: &str = "urn:longshore:problem:too_large";
 /// 415: another content type than the endpoint reads.
@@ -80,6 +86,10 @@ pub const INVALID_PAYLOAD: &str = "urn:longshore:problem:invalid_payload";
 pub const UNKNOWN_KIND: &str = "urn:longshore:problem:unknown_kind";
 /// 422: the idempotency key came before with another body.
 pub const IDEMPOTENCY_KEY_REUSED: &str = "urn:longshore:problem:idempotency_key_reused";
+/// 423: another request appends to this upload; `Retry-After` says when to ask again.
+pub const UPLOAD_LOCKED: &str = "urn:longshore:problem:upload_locked";
+/// 460: the bytes are others than `Upload-Checksum` says; none of them was kept.
+pub const CHECKSUM_MISMATCH: &str = "urn:longshore:problem:checksum_mismatch";
 /// 429: more requests than the caller's share; `Retry-After` says when.
 pub const RATE_LIMITED: &str = "urn:longshore:problem:rate_limited";
 /// 429: the tenant has all of something that it may have, which the detail names.
@@ -90,7 +100,7 @@ pub const INTERNAL: &str = "urn:longshore:problem:internal";
 pub const UNAVAILABLE: &str = "urn:longshore:problem:unavailable";
 
 /// Every problem type. A type that was published once stays.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 26] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -101,6 +111,9 @@ pub const ALL: [&str; 21] = [
     NOT_A_DEAD_LETTER,
     UNIQUE_KEY_HELD,
     IDEMPOTENCY_KEY_IN_FLIGHT,
+    UPLOAD_OFFSET_MISMATCH,
+    FILE_IN_USE,
+    UNKNOWN_TUS_VERSION,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     RANGE_NOT_SATISFIABLE,
@@ -108,6 +121,8 @@ pub const ALL: [&str; 21] = [
     INVALID_PAYLOAD,
     UNKNOWN_KIND,
     IDEMPOTENCY_KEY_REUSED,
+    UPLOAD_LOCKED,
+    CHECKSUM_MISMATCH,
     RATE_LIMITED,
     QUOTA_EXCEEDED,
     INTERNAL,

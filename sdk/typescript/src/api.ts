@@ -415,6 +415,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin a resumable upload (tus 1.0.0, creation). Its bytes are sent to the Location. */
+        post: operations["createUpload"];
+        delete?: never;
+        /** What is spoken here of tus. */
+        options: operations["discoverUploads"];
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where an upload stands; HEAD, with Tus-Resumable, tells the same in headers alone. */
+        get: operations["getUpload"];
+        put?: never;
+        /** PATCH or DELETE, whichever X-HTTP-Method-Override says, for networks that let neither pass. */
+        post: operations["standInForUpload"];
+        /** Remove an upload and its bytes; once it is a file, unless a job has named that. */
+        delete: operations["removeUpload"];
+        options?: never;
+        head?: never;
+        /** The next bytes of an upload. The last ones make it a file of the same id. */
+        patch: operations["appendToUpload"];
+        trace?: never;
+    };
     "/v1/webhooks": {
         parameters: {
             query?: never;
@@ -1286,6 +1324,32 @@ export interface components {
              */
             status?: number | null;
         };
+        /** @description An upload that comes in pieces, as `GET /v1/uploads/{id}` shows it. */
+        UploadView: {
+            /**
+             * Format: uint64
+             * @description Its whole size.
+             */
+            bytes: number;
+            /** @description Whether it is a file, which `GET /v1/files/{id}` shows. */
+            complete: boolean;
+            /** @description Its media type. */
+            content_type: string;
+            /**
+             * Format: date-time
+             * @description When it is removed if it stands still; a file stays.
+             */
+            expires_at: string;
+            /** @description Its id, and its file's once it is complete. */
+            id: string;
+            /** @description The name of the file. */
+            name: string;
+            /**
+             * Format: uint64
+             * @description How many bytes are there: where to go on.
+             */
+            received: number;
+        };
         /** @description A job's addresses, absolute or relative to the server. */
         Urls: {
             /** @description `POST` to it to cancel. */
@@ -1445,8 +1509,17 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `urn:longshore:problem:already_finished`: The job has ended another way. `urn:longshore:problem:not_a_dead_letter`: The job is no dead letter. `urn:longshore:problem:unique_key_held`: Another unfinished job holds the unique key. */
+        /** @description `urn:longshore:problem:already_finished`: The job has ended another way. `urn:longshore:problem:not_a_dead_letter`: The job is no dead letter. `urn:longshore:problem:unique_key_held`: Another unfinished job holds the unique key. `urn:longshore:problem:upload_offset_mismatch`: The upload stands elsewhere. `urn:longshore:problem:file_in_use`: A job has named the file. */
         Problem409: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `urn:longshore:problem:unknown_tus_version`: Another version of tus is spoken here. */
+        Problem412: {
             headers: {
                 [name: string]: unknown;
             };
@@ -1490,11 +1563,29 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description `urn:longshore:problem:upload_locked`: Somebody else appends to the upload. */
+        Problem423: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description `urn:longshore:problem:rate_limited`: Too many calls. `urn:longshore:problem:quota_exceeded`: The tenant has all it may have. */
         Problem429: {
             headers: {
                 /** @description Seconds after which to ask again. */
                 "Retry-After"?: string;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `urn:longshore:problem:checksum_mismatch`: The bytes are others than their checksum says. */
+        Problem460: {
+            headers: {
                 [name: string]: unknown;
             };
             content: {
@@ -2395,6 +2486,249 @@ export interface operations {
             401: components["responses"]["Problem401"];
             403: components["responses"]["Problem403"];
             429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    createUpload: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The version of tus that the caller speaks: `1.0.0`. Without it the answer is 412. */
+                "Tus-Resumable": "1.0.0";
+                /** @description The whole size of the file, in bytes. */
+                "Upload-Length": number;
+                /** @description Pairs of a key and a value in base64; `filename` and `filetype` are the file's. */
+                "Upload-Metadata"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun. */
+            201: {
+                headers: {
+                    /** @description Where its bytes are sent. */
+                    Location?: string;
+                    /** @description `1.0.0`. */
+                    "Tus-Resumable"?: string;
+                    /** @description When it is removed if nothing more comes. */
+                    "Upload-Expires"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadView"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            412: components["responses"]["Problem412"];
+            413: components["responses"]["Problem413"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    discoverUploads: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description In the headers. */
+            200: {
+                headers: {
+                    /** @description The checksums. */
+                    "Tus-Checksum-Algorithm"?: string;
+                    /** @description The extensions. */
+                    "Tus-Extension"?: string;
+                    /** @description The largest upload, in bytes. */
+                    "Tus-Max-Size"?: string;
+                    /** @description The versions. */
+                    "Tus-Version"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    getUpload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The upload. Once it is complete, a file has its id. */
+            200: {
+                headers: {
+                    /** @description `1.0.0`. */
+                    "Tus-Resumable"?: string;
+                    /** @description When it is removed if nothing more comes. */
+                    "Upload-Expires"?: string;
+                    /** @description How many bytes there will be. */
+                    "Upload-Length"?: string;
+                    /** @description As it was given. */
+                    "Upload-Metadata"?: string;
+                    /** @description How many bytes are there: where to go on. */
+                    "Upload-Offset"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    standInForUpload: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The method that is meant. */
+                "X-HTTP-Method-Override": "PATCH" | "DELETE";
+                /** @description The version of tus that the caller speaks: `1.0.0`. Without it the answer is 412. */
+                "Tus-Resumable": "1.0.0";
+                /** @description Behind how many bytes these belong. */
+                "Upload-Offset"?: number;
+                /** @description `sha256` or `sha1`, a space, and the bytes' checksum in base64. */
+                "Upload-Checksum"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    /** @description `1.0.0`. */
+                    "Tus-Resumable"?: string;
+                    /** @description When it is removed if nothing more comes. */
+                    "Upload-Expires"?: string;
+                    /** @description How many bytes are there: where to go on. */
+                    "Upload-Offset"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            412: components["responses"]["Problem412"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            423: components["responses"]["Problem423"];
+            429: components["responses"]["Problem429"];
+            460: components["responses"]["Problem460"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    removeUpload: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The version of tus that the caller speaks: `1.0.0`. Without it the answer is 412. */
+                "Tus-Resumable": "1.0.0";
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed. */
+            204: {
+                headers: {
+                    /** @description `1.0.0`. */
+                    "Tus-Resumable"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            412: components["responses"]["Problem412"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    appendToUpload: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The version of tus that the caller speaks: `1.0.0`. Without it the answer is 412. */
+                "Tus-Resumable": "1.0.0";
+                /** @description Behind how many bytes these belong. */
+                "Upload-Offset": number;
+                /** @description `sha256` or `sha1`, a space, and the bytes' checksum in base64. */
+                "Upload-Checksum"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/offset+octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Kept. */
+            204: {
+                headers: {
+                    /** @description `1.0.0`. */
+                    "Tus-Resumable"?: string;
+                    /** @description When it is removed if nothing more comes. */
+                    "Upload-Expires"?: string;
+                    /** @description How many bytes are there: where to go on. */
+                    "Upload-Offset"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            412: components["responses"]["Problem412"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            423: components["responses"]["Problem423"];
+            429: components["responses"]["Problem429"];
+            460: components["responses"]["Problem460"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
         };

@@ -19,6 +19,7 @@ mod steps;
 mod submit;
 mod tenants;
 mod unique;
+mod uploads;
 mod webhooks;
 
 use std::sync::Arc;
@@ -206,6 +207,16 @@ stories! {
         a_changed_secret_signs_beside_the_one_before_it
         a_delivery_made_by_hand_is_there_once_with_its_tries
         deliveries_that_ended_long_ago_are_removed_and_dead_letters_with_their_purge
+    }
+    uploads {
+        an_upload_is_found_as_it_was_begun_by_whoever_asks
+        a_tenant_has_so_many_unfinished_uploads_and_no_more
+        of_two_who_would_append_one_may_and_only_where_the_upload_stands
+        a_writer_whose_lease_ran_out_goes_on_until_another_one_took_over
+        a_whole_upload_is_a_file_once_and_shown_for_a_while
+        what_is_doomed_is_shown_to_nobody_and_forgotten_when_its_bytes_are_gone
+        uploads_that_stand_still_expire_and_those_that_go_on_do_not
+        a_file_that_no_job_names_expires_and_one_that_is_named_stays
     }
     registry {
         a_kind_registered_again_is_replaced

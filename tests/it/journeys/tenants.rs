@@ -12,7 +12,7 @@ use longshore_tests::issuer::{Issuer, Signer};
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::stream::Stream;
 use longshore_tests::until::poll;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::oidc::AUDIENCE;
@@ -51,6 +51,12 @@ const ROWS: &[(&str, &str, Row)] = &[
     ("GET", "/v1/jobs/{id}/artifacts/{name}", NotFound),
     ("POST", "/v1/files", Own(201)),
     ("GET", "/v1/files/{id}", NotFound),
+    ("POST", "/v1/uploads", Own(201)),
+    ("OPTIONS", "/v1/uploads", Own(200)),
+    ("GET", "/v1/uploads/{id}", NotFound),
+    ("PATCH", "/v1/uploads/{id}", NotFound),
+    ("POST", "/v1/uploads/{id}", NotFound),
+    ("DELETE", "/v1/uploads/{id}", NotFound),
     ("GET", "/v1/kinds", Own(200)),
     ("GET", "/v1/queues", House),
     ("GET", "/v1/workers", House),
@@ -86,6 +92,7 @@ struct North {
     /// A dead letter, so that every call on jobs would find something to do.
     job: String,
     file: String,
+    upload: String,
     key: String,
     webhook: String,
     delivery: String,
@@ -134,6 +141,8 @@ impl North {
         let http = stage.http.clone().with_key(&text);
         let upload = http.request(Method::POST, &format!("/v1/files?name={CANARY}")).body(CANARY);
         let file = id(&send(upload).await?.expect(201)?)?;
+        let upload = resumable(http.request(Method::POST, "/v1/uploads"));
+        let upload = id(&send(upload.header("Upload-Metadata", "filename Y2FuYXJ5")).await?.expect(201)?)?;
         let request = json!({"kind": "trial.work", "payload": {"fatal": true}, "metadata": {"of": CANARY},
             "correlation_id": CANARY, "unique_key": CANARY});
         let job = id(&http.post("/v1/jobs", &request).await?.expect(202)?)?;
@@ -141,7 +150,7 @@ impl North {
         let webhook = id(&http.post("/v1/webhooks", &webhook).await?.expect(201)?)?;
         let test = http.post(&format!("/v1/webhooks/{webhook}/test"), &json!({})).await?;
         let delivery = id(&test.expect(202)?)?;
-        let north = North { stage, issuer, signer, house, job, file, key, webhook, delivery, http };
+        let north = North { stage, issuer, signer, house, job, file, upload, key, webhook, delivery, http };
         let failed = || async { north.looks().await.ok().filter(|job| job["state"] == "failed") };
         poll("the north's job to fail", PATIENCE, failed).await?;
         Ok(north)
@@ -182,6 +191,7 @@ impl North {
         let id = match call.path.split('/').nth(2) {
             _ if !theirs => nobody,
             Some("files") => &self.file,
+            Some("uploads") => &self.upload,
             Some("keys") => &self.key,
             Some("webhooks") if call.path.contains("/deliveries/") => &self.delivery,
             Some("webhooks") => &self.webhook,
@@ -199,8 +209,21 @@ impl North {
         };
         let method: Method = call.method.parse()?;
         let request = by.request(method.clone(), &path);
+        let request = if path.starts_with("/v1/uploads") { resumable(request) } else { request };
         send(if method == Method::POST { request.json(&body) } else { request }).await
     }
+}
+
+/// What tus wants to be told, whatever is asked.
+fn resumable(request: RequestBuilder) -> RequestBuilder {
+    let told = [
+        ("Tus-Resumable", "1.0.0"),
+        ("Upload-Length", "5"),
+        ("Upload-Offset", "0"),
+        ("X-HTTP-Method-Override", "DELETE"),
+        ("Content-Type", "application/offset+octet-stream"),
+    ];
+    told.iter().fold(request, |request, (name, value)| request.header(*name, *value))
 }
 
 fn id(answer: &Answer) -> Result<String> {
@@ -225,7 +248,7 @@ async fn no_call_shows_a_tenant_anything_of_anothers_or_does_anything_to_it() ->
                 ensure!(one["type"] == other["type"] && one["detail"] == other["detail"], "{named}, {nobodys:?}");
             }
         }
-        for secret in [CANARY, &north.job, &north.file, &north.key] {
+        for secret in [CANARY, &north.job, &north.file, &north.upload, &north.key] {
             let echoed = theirs.json().ok().is_some_and(|body| body["instance"].is_string());
             ensure!(echoed || !theirs.text.contains(secret), "shows {secret}: {named}");
         }

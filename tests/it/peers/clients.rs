@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::longshore::Longshore;
 use longshore_tests::process::run;
+use longshore_tests::tools::beside;
 use longshore_tests::{house, scratch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{beside, python};
+use super::python;
 
 /// Said by `make clients`: the shapes are written and not compared.
 const WRITE: &str = "WRITE_CLIENTS";

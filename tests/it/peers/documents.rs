@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use longshore_tests::longshore::Longshore;
 use longshore_tests::process::run;
+use longshore_tests::tools::beside;
 use longshore_tests::{house, scratch};
 
-use super::{beside, python};
+use super::python;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openapi_document_of_a_running_server_is_valid() -> Result<()> {
@@ -61,7 +62,9 @@ async fn whatever_is_asked_by_the_description_is_answered_by_it() -> Result<()> 
     let server = Longshore::dev(&data)?.env("LONGSHORE_AUTH_ANONYMOUS", "never").start().await?;
     let key = std::fs::read_to_string(data.join("api-key"))?;
     let mut command = Command::new(beside("python-tools/bin/schemathesis")?);
-    command.current_dir(dir.path()).arg("--config-file").arg(house::root()?.join("tests/it/peers/schemathesis.toml"));
+    let peers = house::root()?.join("tests/it/peers");
+    command.env("PYTHONPATH", &peers).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.current_dir(dir.path()).arg("--config-file").arg(peers.join("schemathesis.toml"));
     command.args(["run", &format!("{}/openapi.json", server.url()), "--checks", "all", "--seed", "1"]);
     command.args(["--header", &format!("Authorization: Bearer {}", key.trim())]);
     // Streams have no end to wait for, and it would revoke its own key; both have stories elsewhere.

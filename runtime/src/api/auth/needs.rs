@@ -32,6 +32,13 @@ pub(in crate::api) const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/v1/jobs/{id}/artifacts/{name}", Of(Read)),
     ("POST", "/v1/files", Of(Submit)),
     ("GET", "/v1/files/{id}", Of(Read)),
+    ("POST", "/v1/uploads", Of(Submit)),
+    ("OPTIONS", "/v1/uploads", Of(Submit)),
+    // Whoever sends an upload must learn where to go on.
+    ("GET", "/v1/uploads/{id}", Of(Submit)),
+    ("PATCH", "/v1/uploads/{id}", Of(Submit)),
+    ("POST", "/v1/uploads/{id}", Of(Submit)),
+    ("DELETE", "/v1/uploads/{id}", Of(Submit)),
     ("GET", "/v1/kinds", Of(Read)),
     ("GET", "/v1/queues", House(Read)),
     ("GET", "/v1/workers", House(Read)),

@@ -34,6 +34,7 @@ pub(super) struct Parameter {
     pub(super) says: &'static str,
     /// Its JSON type, or its schema as JSON.
     pub(super) sort: &'static str,
+    pub(super) required: bool,
 }
 
 /// A good answer.
@@ -61,11 +62,11 @@ pub(super) const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
 pub(super) const fn query(name: &'static str, sort: &'static str, says: &'static str) -> Parameter {
-    Parameter { place: "query", name, says, sort }
+    Parameter { place: "query", name, says, sort, required: false }
 }
 
 pub(super) const fn header(name: &'static str, says: &'static str) -> Parameter {
-    Parameter { place: "header", name, says, sort: "string" }
+    Parameter { place: "header", name, says, sort: "string", required: false }
 }
 
 const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 200}"#;
@@ -85,7 +86,7 @@ fn bytes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({})
 }
 
-fn some_bytes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn some_bytes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "minLength": 1})
 }
 

@@ -22,6 +22,11 @@ async fn a_page_of_a_listed_origin_may_call_and_no_other() {
     }
     let answer = world.get_with("/v1/kinds", ("origin", listed)).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, listed));
+    // A caller's own OPTIONS is answered by the call, not by the layer.
+    let own = Request::options("/v1/uploads").header("origin", listed).body(Body::empty()).unwrap();
+    let own = world.send(own).await;
+    assert_eq!((own.status, own.header("tus-version")), (200, "1.0.0"));
+    assert!(own.header("access-control-expose-headers").contains("upload-offset"));
     let closed = World::new().await;
     assert_eq!(preflight(&closed, listed).await.header("access-control-allow-origin"), "");
 }

@@ -36,8 +36,9 @@ impl Postgres {
     }
 
     pub(super) async fn read_file(&self, id: Uuid) -> Answer<Option<File>> {
-        let row =
-            self.one("select id, tenant, name, content_type, bytes, sha256 from files where id = $1", &[&id]).await?;
+        let row = self
+            .one("select id, tenant, name, content_type, bytes, sha256 from files where id = $1 and not doomed", &[&id])
+            .await?;
         Ok(row.map(|row| File {
             id: row.get("id"),
             tenant: read::tenant(&row),

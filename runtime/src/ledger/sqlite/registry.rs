@@ -27,19 +27,20 @@ pub(super) fn kinds(db: &Connection) -> Answer<Vec<Kind>> {
     })
 }
 
-pub(super) fn add_file(db: &Connection, file: &File) -> Answer<()> {
+pub(super) fn add_file(db: &Connection, now: i64, file: &File) -> Answer<()> {
     let bytes = i64::try_from(file.bytes)
         .map_err(|_| LedgerError::Refused(format!("a file of {} bytes is past what a ledger counts", file.bytes)))?;
     db.prepare_cached(
-        "insert into files (id, tenant, name, content_type, bytes, sha256) values (?1, ?2, ?3, ?4, ?5, ?6) \
+        "insert into files (id, tenant, name, content_type, bytes, sha256, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
          on conflict (id) do nothing",
     )?
-    .execute((Id(file.id), &file.tenant, &file.name, &file.content_type, bytes, &file.sha256))?;
+    .execute((Id(file.id), &file.tenant, &file.name, &file.content_type, bytes, &file.sha256, now))?;
     Ok(())
 }
 
 pub(super) fn file(db: &Connection, id: Uuid) -> Answer<Option<File>> {
-    let mut found = db.prepare_cached("select tenant, name, content_type, bytes, sha256 from files where id = ?1")?;
+    let mut found =
+        db.prepare_cached("select tenant, name, content_type, bytes, sha256 from files where id = ?1 and doomed = 0")?;
     let found = found.query_row([Id(id)], |row| {
         let mut row = Columns::of(row);
         let (tenant, name, content_type) = (row.take()?, row.take()?, row.take()?);
