@@ -43,6 +43,8 @@ pub struct Agents {
     pub keep_deliveries: Duration,
     /// Where the bytes lie of what the janitor removes; `None`: it removes none.
     pub storage: Option<Arc<Storage>>,
+    /// How long lines of the audit log are kept.
+    pub keep_audit_log: Duration,
 }
 
 const ROLE: &str = "agents";
@@ -165,6 +167,7 @@ mod tests {
             hints: Arc::default(),
             keep_deliveries: Duration::from_secs(3600),
             storage: None,
+            keep_audit_log: Duration::from_secs(3600),
         };
         (agents, broker)
     }

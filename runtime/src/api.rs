@@ -3,6 +3,7 @@
 //! [`longshore_sdk::api`]; start with [`submit`], then [`jobs`], and [`problem`] for how a request is refused.
 
 mod artifacts;
+mod audit;
 pub(crate) mod auth;
 mod body;
 pub(crate) mod cors;
@@ -48,6 +49,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+pub(crate) use self::audit::view as audit_view;
 use self::auth::keyring::Keyring;
 pub use self::auth::oidc::Issuer;
 pub use self::auth::{Anonymous, AuthSettings};
@@ -239,7 +241,10 @@ impl Api {
         let streams = Arc::new(Semaphore::new(settings.max_streams.min(Semaphore::MAX_PERMITS)));
         let submits = batch::submits(stop, ledger.clone());
         let keyring = Keyring::new(ledger.clone(), auth.key_cache);
-        let (auth, limits) = (auth::Auth { settings: auth, keyring, issuer: None }, Limits::new(limits));
+        let (auth, limits) = (
+            auth::Auth { settings: auth, keyring, issuer: None, refusals: audit::Refusals::default() },
+            Limits::new(limits),
+        );
         let (schemas, last_look, stop) = (Schemas::default(), fleet::LastLook::default(), stop.clone());
         let window = events::all::Kept::new();
         let webhooks = WebhookSettings::default();
@@ -337,6 +342,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/keys", post(keys::create).get(keys::list))
         .route("/v1/keys/{id}/rotate", post(keys::rotate))
         .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/audit", get(audit::list))
         .route("/openapi.json", get(spec::openapi))
         .route("/asyncapi.json", get(spec::asyncapi))
         .route("/docs", get(spec::docs))

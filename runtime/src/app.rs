@@ -268,6 +268,7 @@ impl Base {
             hints: Arc::clone(&self.hints),
             keep_deliveries: config.webhooks.keep,
             storage: Some(Arc::clone(&self.storage)),
+            keep_audit_log: config.agents.keep_audit_log,
         };
         agents.start(stop);
     }

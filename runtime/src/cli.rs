@@ -3,6 +3,7 @@
 //! Read [`serve`] for the servers, [`jobs`], [`list`] and [`submit`] for callers, [`fleet`] and
 //! [`settings`] for operators, [`listen`] for receivers, [`demo`] for the tour.
 
+mod audit;
 mod completions;
 mod demo;
 mod doctor;
@@ -86,6 +87,8 @@ enum Command {
     Config(settings::Config),
     /// Say what is wrong with this machine, broker and database, and what to change
     Doctor(doctor::Doctor),
+    /// Who did what to keys, webhooks and jobs, and who was refused; works on the ledger itself
+    Audit(audit::Audit),
     /// Look for what must never be in the ledger of a live system; changes nothing
     Verify(verify::Verify),
     /// Write a script that completes commands in a shell
@@ -170,6 +173,7 @@ fn run(command: Command, executors: impl AsyncFnOnce(&Config) -> anyhow::Result<
         Command::Queues(queues) => server::block_on(queues.run()),
         Command::Workers(workers) => server::block_on(workers.run()),
         Command::Doctor(doctor) => doctor.run(executors),
+        Command::Audit(audit) => audit.run(),
         Command::Verify(verify) => verify.run(),
         Command::Keys(keys) => keys.run(),
         Command::Listen(listen) => server::block_on(listen.run()),

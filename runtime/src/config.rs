@@ -130,6 +130,9 @@ pub struct AgentsConfig {
     pub audit_interval: Duration,
     /// At most so many jobs at a time.
     pub audit_jobs: usize,
+    /// How long lines of the audit log are kept.
+    #[serde(with = "longshore_sdk::executor::seconds")]
+    pub keep_audit_log: Duration,
 }
 
 /// Where imports write and what one may take.
@@ -196,7 +199,12 @@ impl Default for Config {
             database: DatabaseConfig { url: None, connections: 8, tls_ca: PathBuf::new() },
             broker: BrokerConfig { urls: Vec::new(), prefix: "longshore".into(), tls_ca: PathBuf::new() },
             worker: WorkerConfig::default(),
-            agents: AgentsConfig { crash_limit: 3, audit_interval: Duration::from_secs(60), audit_jobs: 5_000 },
+            agents: AgentsConfig {
+                crash_limit: 3,
+                audit_interval: Duration::from_secs(60),
+                audit_jobs: 5_000,
+                keep_audit_log: Duration::from_secs(365 * 24 * 3600),
+            },
             storage: StorageSettings::default(),
             api: ApiSettings::default(),
             auth: AuthSettings::default(),

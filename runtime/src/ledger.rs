@@ -10,9 +10,11 @@ pub mod history;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+pub mod trail;
 pub mod uploads;
 pub mod webhooks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +23,7 @@ use longshore_sdk::JobId;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use self::trail::{Actor, Line, NewLine};
 use crate::metrics;
 use crate::tenant::Tenant;
 pub use audit::{AuditPage, AuditPatience, Check, Violation};
@@ -184,4 +187,15 @@ pub trait Ledger: Webhooks + Uploads + Send + Sync + 'static {
     async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool>;
     /// It was used: noted to the minute.
     async fn use_key(&self, id: &str) -> Answer<()>;
+
+    // The audit log.
+
+    /// The same ledger in somebody's hands: what of keys, webhooks and jobs is changed through it is noted, by the same transaction.
+    fn by(&self, actor: Actor) -> Arc<dyn Ledger>;
+    /// Writes a line that no change stands behind.
+    async fn note(&self, line: &NewLine) -> Answer<()>;
+    /// The lines about a tenant's own, or about everybody's, the newest first.
+    async fn trail(&self, of: Option<&Tenant>, before: Option<i64>, limit: usize) -> Answer<Vec<Line>>;
+    /// Removes some lines older than `age`; says how many.
+    async fn remove_old_lines(&self, age: Duration, limit: usize) -> Answer<usize>;
 }

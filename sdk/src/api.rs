@@ -2,6 +2,7 @@
 //! Shapes only: nothing here checks a limit, reads a clock or knows HTTP, and requests refuse fields they do not know
 //! while answers may gain fields that an older client skips. Read [`problem`] for the errors.
 
+mod audit;
 mod bulk;
 mod event;
 mod fleet;
@@ -9,6 +10,7 @@ mod keys;
 pub mod problem;
 mod webhooks;
 
+pub use audit::{AuditLine, AuditList};
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
 pub use event::{Event, EventData, EventId, EventWord, GapReason, NoEventId, StreamGap};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};

@@ -1,6 +1,7 @@
 //! Whole journeys of a job, from a caller's first request to what lies on the disk at the end. Each is told on both sorts of stage:
 //! everything in one process, and API and worker on RabbitMQ and PostgreSQL.
 
+mod audit_log;
 mod callers;
 mod correlation;
 mod crowd;

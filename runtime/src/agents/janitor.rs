@@ -1,5 +1,5 @@
 //! The janitor: removes what nobody needs any more and no other call removes on its way: unique keys whose jobs are finished, old
-//! deliveries of webhooks, uploads that nobody finishes and files that no job names, with their bytes. Expired idempotency keys
+//! deliveries of webhooks and lines of the audit log, uploads that nobody finishes and files that no job names, with their bytes. Expired idempotency keys
 //! go with the submits that bring new ones. What it removes is doomed in the ledger first, so that whoever asks meanwhile is told so.
 
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub(super) async fn run(agents: Agents, leading: Leading, stop: Stop) {
         if since >= DELIVERIES_EVERY {
             since = Duration::ZERO;
             agents.forget_deliveries().await;
+            agents.forget_deeds().await;
         }
         stop.sleep(pause).await;
     }
@@ -72,6 +73,25 @@ impl Agents {
         let mut swept = 0;
         loop {
             let removed = self.ledger.remove_old_deliveries(self.keep_deliveries, BATCH).await?;
+            swept += removed;
+            if removed < BATCH {
+                return Ok(swept);
+            }
+        }
+    }
+
+    async fn forget_deeds(&self) {
+        match self.sweep_audit_log().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "old lines of the audit log are removed"),
+            Err(error) => tracing::warn!(%error, "the janitor waits for the ledger"),
+        }
+    }
+
+    async fn sweep_audit_log(&self) -> Answer<usize> {
+        let mut swept = 0;
+        loop {
+            let removed = self.ledger.remove_old_lines(self.keep_audit_log, BATCH).await?;
             swept += removed;
             if removed < BATCH {
                 return Ok(swept);

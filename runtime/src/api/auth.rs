@@ -24,14 +24,17 @@ use longshore_sdk::executor::seconds;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use self::anonymous::Peer;
+use self::anonymous::{Address, Peer};
 use self::keyring::Keyring;
 use self::needs::Need;
 use self::oidc::{Issuer, OidcSettings, Refused};
 use super::Api;
+use super::audit::Refusals;
 use super::problem::{Answer, Fault, Refusal};
+use super::request::Asked;
 use crate::clock;
 use crate::keys::{PREFIX, Scope, Scopes, Shown};
+use crate::ledger::trail::Actor;
 use crate::tenant::Tenant;
 
 /// Who may call.
@@ -48,6 +51,8 @@ pub struct AuthSettings {
     /// How long the old key stays good beside the new one when a key is rotated. Default 24 h.
     #[serde(with = "seconds")]
     pub rotation_overlap: Duration,
+    /// So many refused calls a minute are noted in the audit log, by each process. Default 60.
+    pub noted_refusals: u32,
     /// Whose tokens are taken beside keys. Default: nobody's.
     pub oidc: OidcSettings,
 }
@@ -59,6 +64,7 @@ impl Default for AuthSettings {
             trusted_network: false,
             key_cache: Duration::from_secs(5),
             rotation_overlap: Duration::from_secs(24 * 3600),
+            noted_refusals: 60,
             oidc: OidcSettings::default(),
         }
     }
@@ -85,6 +91,25 @@ pub(super) struct Caller {
     pub(super) who: Who,
     /// From then on no more; `None`: as long as its key is good.
     pub(super) until: Option<Timestamp>,
+    pub(super) origin: Origin,
+}
+
+/// Where a call comes from, as the audit log has it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    address: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Origin {
+    fn of(request: &Request) -> Self {
+        let address = request.extensions().get::<Address>().map(|Address(ip)| ip.to_string());
+        Self { address, request_id: request.extensions().get::<Asked>().map(|asked| asked.id.clone()) }
+    }
+
+    fn actor(&self, name: String) -> Actor {
+        Actor { name, address: self.address.clone(), request_id: self.request_id.clone() }
+    }
 }
 
 /// How the caller is named where people read it.
@@ -108,12 +133,23 @@ impl fmt::Display for Who {
 
 impl Caller {
     fn anonymous() -> Self {
-        Self { tenant: Tenant::default(), scopes: Scopes::all(), who: Who::Anonymous, until: None }
+        Self {
+            tenant: Tenant::default(),
+            scopes: Scopes::all(),
+            who: Who::Anonymous,
+            until: None,
+            origin: Origin::default(),
+        }
     }
 
     /// Whose keys it may see and end: the house's operators everybody's.
     pub(super) fn governs(&self) -> Option<&Tenant> {
         (!self.tenant.is_default()).then_some(&self.tenant)
+    }
+
+    /// Whoever does what this call does.
+    pub(super) fn actor(&self) -> Actor {
+        self.origin.actor(self.who.to_string())
     }
 
     fn may(&self, need: Need) -> Answer<()> {
@@ -148,6 +184,7 @@ pub(super) struct Auth {
     pub(super) settings: AuthSettings,
     pub(super) keyring: Keyring,
     pub(super) issuer: Option<Arc<Issuer>>,
+    pub(super) refusals: Refusals,
 }
 
 /// Lets in who may.
@@ -161,10 +198,21 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();
-    let caller = match api.caller(request.headers(), peer).await.and_then(|caller| caller.may(need).map(|()| caller)) {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
+    let origin = Origin::of(&request);
+    let call = format!("{} {}", method(&request), template.as_ref().map_or("", MatchedPath::as_str));
+    let caller = match api.caller(request.headers(), peer).await {
+        Ok(caller) => Caller { origin, ..caller },
+        Err(refusal) => {
+            if refusal.fault() == Fault::Unauthenticated {
+                api.note_refusal(origin.actor("unknown".to_owned()), Tenant::default(), call);
+            }
+            return refusal.into_response();
+        }
     };
+    if let Err(refusal) = caller.may(need) {
+        api.note_refusal(caller.actor(), caller.tenant.clone(), call);
+        return refusal.into_response();
+    }
     let left = match api.limits.take(&caller) {
         Ok(left) => left,
         Err(refusal) => return refusal.into_response(),
@@ -202,7 +250,13 @@ impl Api {
         let found = self.ask(self.auth.keyring.find(&shown.id)).await?;
         let key = found.filter(|key| shown.is(&key.hash) && key.is_good()).ok_or_else(refused)?;
         self.note_use(&key);
-        Ok(Caller { tenant: key.tenant.clone(), scopes: key.scopes, who: Who::Key(shown.id), until: None })
+        Ok(Caller {
+            tenant: key.tenant.clone(),
+            scopes: key.scopes,
+            who: Who::Key(shown.id),
+            until: None,
+            origin: Origin::default(),
+        })
     }
 
     /// Of a token. What a real one lacks is told, for its bearer cannot know what we look at.
@@ -214,7 +268,7 @@ impl Api {
             }
         })?;
         let (who, until) = (Who::Subject(judged.subject), Some(judged.until));
-        Ok(Caller { tenant: judged.tenant, scopes: judged.scopes, who, until })
+        Ok(Caller { tenant: judged.tenant, scopes: judged.scopes, who, until, origin: Origin::default() })
     }
 
     fn note_use(&self, key: &keyring::Known) {

@@ -1,13 +1,15 @@
 //! The ledger as one tenant sees it: there, nobody else's jobs, files and uploads are. What is another's is answered as what is not there,
 //! so that nobody can learn that it is. Handlers that show or change something by an id ask here and nowhere else.
 
+use std::sync::Arc;
+
 use longshore_sdk::JobId;
 use uuid::Uuid;
 
 use super::Api;
 use super::auth::Caller;
 use crate::ledger::uploads::{Dooming, Upload};
-use crate::ledger::{Answer, Canceling, Event, File, Filter, Job, Replaying};
+use crate::ledger::{Answer, Canceling, Event, File, Filter, Job, Ledger, Replaying};
 use crate::tenant::Tenant;
 
 /// A tenant's desk.
@@ -15,16 +17,18 @@ use crate::tenant::Tenant;
 pub(super) struct Desk<'a> {
     pub(super) api: &'a Api,
     pub(super) tenant: &'a Tenant,
+    /// Who sits at it; changes are noted as his.
+    caller: Option<&'a Caller>,
 }
 
 impl Api {
     /// The desk of whoever asks.
     pub(super) fn desk<'a>(&'a self, caller: &'a Caller) -> Desk<'a> {
-        self.desk_of(&caller.tenant)
+        Desk { caller: Some(caller), ..self.desk_of(&caller.tenant) }
     }
 
     pub(super) fn desk_of<'a>(&'a self, tenant: &'a Tenant) -> Desk<'a> {
-        Desk { api: self, tenant }
+        Desk { api: self, tenant, caller: None }
     }
 }
 
@@ -49,19 +53,19 @@ impl Desk<'_> {
         if self.owned(&[id]).await?.is_empty() {
             return Ok(Canceling::Unknown);
         }
-        self.api.ask(self.api.ledger.cancel(id)).await
+        self.api.ask(self.ledger().cancel(id)).await
     }
 
     pub(super) async fn replay(&self, id: JobId) -> Answer<Replaying> {
         if self.owned(&[id]).await?.is_empty() {
             return Ok(Replaying::Unknown);
         }
-        self.api.ask(self.api.ledger.replay(id)).await
+        self.api.ask(self.ledger().replay(id)).await
     }
 
     pub(super) async fn purge(&self, ids: &[JobId]) -> Answer<usize> {
         let ours = self.owned(ids).await?;
-        self.api.ask(self.api.ledger.purge(&ours)).await
+        self.api.ask(self.ledger().purge(&ours)).await
     }
 
     pub(super) async fn dead_letters(&self, kind: &str, limit: usize) -> Answer<Vec<JobId>> {
@@ -84,6 +88,11 @@ impl Desk<'_> {
             return Ok(Dooming::Unknown);
         }
         self.api.ask(self.api.ledger.doom_upload(id)).await
+    }
+
+    /// The ledger in the caller's hands.
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        self.caller.map_or_else(|| Arc::clone(&self.api.ledger), |caller| self.api.ledger.by(caller.actor()))
     }
 
     async fn owned(&self, ids: &[JobId]) -> Answer<Vec<JobId>> {

@@ -43,7 +43,7 @@ pub(super) async fn create(
     let settings = &api.settings;
     let asked: KeyRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
     let minted = Minted::fresh().map_err(Refusal::internal)?;
-    keep(&api, new_key(&caller, asked, &minted)?, &minted).await
+    keep(&api, &caller, new_key(&caller, asked, &minted)?, &minted).await
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Response> {
@@ -71,9 +71,9 @@ pub(super) async fn rotate(
     let minted = Minted::fresh().map_err(Refusal::internal)?;
     let ApiKey { tenant, name, scopes, .. } = old;
     let new = NewKey { id: minted.id.clone(), tenant, name, scopes, hash: minted.hash, lives: None };
-    let answer = keep(&api, new, &minted).await?;
+    let answer = keep(&api, &caller, new, &minted).await?;
     // After the new one is kept: in doubt there are two good keys, never none.
-    api.ask(api.ledger.end_key(caller.governs(), &id, Some(overlap))).await?;
+    api.ask(api.ledger.by(caller.actor()).end_key(caller.governs(), &id, Some(overlap))).await?;
     api.auth.keyring.forget(&id);
     Ok(answer)
 }
@@ -84,13 +84,13 @@ pub(super) async fn revoke(
     KeyInPath(id): KeyInPath,
     uri: Uri,
 ) -> Answer<Response> {
-    let ended = api.ask(api.ledger.end_key(caller.governs(), &id, None)).await?;
+    let ended = api.ask(api.ledger.by(caller.actor()).end_key(caller.governs(), &id, None)).await?;
     api.auth.keyring.forget(&id);
     if ended { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(nothing("key", &uri)) }
 }
 
-async fn keep(api: &Api, new: NewKey, minted: &Minted) -> Answer<Response> {
-    api.ask(api.ledger.add_key(&new)).await?;
+async fn keep(api: &Api, caller: &Caller, new: NewKey, minted: &Minted) -> Answer<Response> {
+    api.ask(api.ledger.by(caller.actor()).add_key(&new)).await?;
     let kept = api.ask(api.ledger.key(&new.id)).await?;
     let kept = kept.ok_or_else(|| Refusal::internal("a key was kept and is not there"))?;
     json(StatusCode::CREATED, &KeyMade { key: minted.reveal().to_owned(), view: view(&kept) })

@@ -249,7 +249,13 @@ mod tests {
     }
 
     fn caller(tenant: &str, key: &str) -> Caller {
-        Caller { tenant: tenant.parse().unwrap(), scopes: Scopes::all(), who: Who::Key(key.into()), until: None }
+        Caller {
+            tenant: tenant.parse().unwrap(),
+            scopes: Scopes::all(),
+            who: Who::Key(key.into()),
+            until: None,
+            origin: Default::default(),
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::pace::{Pace, Paced};
 use super::ApiSettings;
-use super::auth::anonymous::Peer;
+use super::auth::anonymous::{Address, Peer};
 use crate::stop::Stop;
 
 /// After a failed accept: usually there is no file descriptor left, and one may be free in a moment.
@@ -70,7 +70,7 @@ pub async fn serve(
     };
     let local = listener.local_addr()?.ip().is_loopback();
     while let Some((stream, from)) = door.next(&listener).await {
-        door.admit(stream, Peer { is_local: local && from.ip().is_loopback() });
+        door.admit(stream, Peer { is_local: local && from.ip().is_loopback() }, Address(from.ip()));
     }
     drop(listener);
     if !door.connections.finished(settings.shutdown_grace).await {
@@ -106,9 +106,9 @@ impl Door {
         }
     }
 
-    fn admit(&self, stream: TcpStream, peer: Peer) {
+    fn admit(&self, stream: TcpStream, peer: Peer, from: Address) {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
-            let visit = Visit { peer, router: self.router.clone(), stop: self.stop.clone() };
+            let visit = Visit { peer, from, router: self.router.clone(), stop: self.stop.clone() };
             let (settings, tls, cut) = (self.settings.clone(), self.tls.clone(), self.connections.token());
             self.connections.spawn_quiet(async move {
                 cut.run_until_cancelled(welcome(stream, tls, visit, &settings)).await;
@@ -128,6 +128,7 @@ impl Door {
 /// What a connection is let in with.
 struct Visit {
     peer: Peer,
+    from: Address,
     router: Router,
     stop: CancellationToken,
 }
@@ -170,9 +171,10 @@ async fn converse(
     visit: Visit,
     settings: &ApiSettings,
 ) {
-    let Visit { peer, router, stop } = visit;
+    let Visit { peer, from, router, stop } = visit;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(from);
         paced(router.clone(), request, Arc::clone(&pace))
     });
     let mut http = http1::Builder::new();

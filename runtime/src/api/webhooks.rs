@@ -49,9 +49,9 @@ pub(super) async fn create(
     let request: WebhookRequest =
         body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
     refuse(request_errors(&request, &api.webhooks))?;
-    let (webhook, secret) = subscription(request, caller.tenant);
+    let (webhook, secret) = subscription(request, caller.tenant.clone());
     let most = api.webhooks.max_subscriptions;
-    if !api.ask(api.ledger.subscribe(&webhook, most)).await? {
+    if !api.ask(api.ledger.by(caller.actor()).subscribe(&webhook, most)).await? {
         let detail = format!("there are {most} subscriptions already, which is webhooks.max_subscriptions; delete one");
         return Err(Refusal::new(Fault::Invalid, detail));
     }
@@ -70,13 +70,19 @@ pub(super) async fn show(Own(webhook): Own) -> Answer<Response> {
     json(StatusCode::OK, &view(&webhook, None))
 }
 
-pub(super) async fn remove(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
-    let was_there = api.ask(api.ledger.unsubscribe(webhook.id)).await?;
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Own(webhook): Own,
+    uri: Uri,
+) -> Answer<Response> {
+    let was_there = api.ask(api.ledger.by(caller.actor()).unsubscribe(webhook.id)).await?;
     if was_there { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(nothing("webhook", &uri)) }
 }
 
 pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Own(webhook): Own,
     uri: Uri,
     headers: HeaderMap,
@@ -91,20 +97,31 @@ pub(super) async fn rotate(
     });
     let overlap = asked.transpose()?.unwrap_or(api.webhooks.rotation_overlap);
     let secret = Secret::fresh();
-    let webhook = found(api.ask(api.ledger.rotate(webhook.id, &secret, overlap)).await?, &uri)?;
+    let webhook = found(api.ask(api.ledger.by(caller.actor()).rotate(webhook.id, &secret, overlap)).await?, &uri)?;
     json(StatusCode::OK, &view(&webhook, Some(secret)))
 }
 
-pub(super) async fn enable(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
-    switch(&api, &webhook, None, &uri).await
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Own(webhook): Own,
+    uri: Uri,
+) -> Answer<Response> {
+    switch(&api, &caller, &webhook, None, &uri).await
 }
 
-pub(super) async fn disable(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
-    switch(&api, &webhook, Some("it was disabled over the API"), &uri).await
+pub(super) async fn disable(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Own(webhook): Own,
+    uri: Uri,
+) -> Answer<Response> {
+    switch(&api, &caller, &webhook, Some("it was disabled over the API"), &uri).await
 }
 
-async fn switch(api: &Api, webhook: &Webhook, off: Option<&str>, uri: &Uri) -> Answer<Response> {
-    let webhook = found(api.ask(api.ledger.switch(webhook.id, off)).await?, uri)?;
+async fn switch(api: &Api, caller: &Caller, webhook: &Webhook, off: Option<&str>, uri: &Uri) -> Answer<Response> {
+    let switched = api.ask(api.ledger.by(caller.actor()).switch(webhook.id, off)).await?;
+    let webhook = found(switched, uri)?;
     json(StatusCode::OK, &view(&webhook, None))
 }
 
@@ -133,7 +150,7 @@ pub(super) async fn replay(
     let known = api.ask(api.ledger.delivery(id)).await?.filter(|known| known.tenant == caller.tenant);
     let known = known.ok_or_else(|| nothing("delivery", &uri))?;
     match known.state {
-        Some(JobState::Failed) => match api.ask(api.ledger.replay(id)).await? {
+        Some(JobState::Failed) => match api.ask(api.ledger.by(caller.actor()).replay(id)).await? {
             Replaying::Ready(_) => shown(&api, id).await,
             Replaying::NotDead(_) | Replaying::Held(_) | Replaying::Unknown => Err(under_way(&uri)),
         },

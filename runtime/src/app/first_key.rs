@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::keys::{Minted, Scopes};
+use crate::ledger::trail::Actor;
 use crate::ledger::{Ledger, NewKey};
 use crate::tenant::Tenant;
 
@@ -24,7 +25,8 @@ pub(super) async fn make(ledger: &dyn Ledger, place: &Path) -> anyhow::Result<()
     write(&path, minted.reveal()).with_context(|| format!("cannot write {}", path.display()))?;
     let (id, hash) = (minted.id.clone(), minted.hash);
     let (tenant, name, scopes) = (Tenant::default(), "made at the first start".to_owned(), Scopes::all());
-    ledger.add_key(&NewKey { id, tenant, name, scopes, hash, lives: None }).await?;
+    let by = Actor { name: "cli:first start".to_owned(), address: None, request_id: None };
+    ledger.by(by).add_key(&NewKey { id, tenant, name, scopes, hash, lives: None }).await?;
     tracing::info!(key = minted.id, path = %path.display(), "an API key was made for callers on other machines; it is in this file");
     let mut out = std::io::stdout();
     // For the person who started it alone: where nobody looks, output is kept as a log is.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use longshore_sdk::api::KeyMade;
 
 use super::serve::{self, LedgerFlags};
-use super::{Done, Ending, given, jobs, tell, verify};
+use super::{Done, Ending, audit, given, jobs, tell, verify};
 use crate::api::key_view;
 use crate::config::Config;
 use crate::keys::{Minted, Scopes};
@@ -142,7 +142,7 @@ fn with(config: &Config, work: impl AsyncFnOnce(&dyn Ledger) -> Done) -> Done {
             .keys(None)
             .await
             .context("the ledger cannot be used; is database.url right, and its schema up to date?")?;
-        work(&*ledger).await
+        work(&*ledger.by(audit::here())).await
     })
 }
 

@@ -15,11 +15,13 @@ mod registry;
 mod road;
 mod round;
 mod submit;
+mod trail;
 mod unique;
 mod uploads;
 mod webhooks;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +36,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use self::address::Address;
+use super::trail::{Actor, Line, NewLine};
 use super::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
     Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
@@ -50,6 +53,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A ledger on PostgreSQL 14 or later.
 pub struct Postgres {
     pool: Pool,
+    /// In whose hands it is.
+    by: Option<Arc<Actor>>,
 }
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -88,7 +93,7 @@ impl Postgres {
         let timeouts =
             Timeouts { wait: Some(CONNECT_TIMEOUT), create: Some(CONNECT_TIMEOUT), recycle: Some(CONNECT_TIMEOUT) };
         let pool = Pool::builder(manager).max_size(connections).timeouts(timeouts).runtime(Runtime::Tokio1).build();
-        pool.map(|pool| Self { pool }).map_err(|error| LedgerError::Refused(error.to_string()))
+        pool.map(|pool| Self { pool, by: None }).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
     async fn client(&self) -> Answer<Object> {
@@ -332,5 +337,21 @@ impl Ledger for Postgres {
 
     async fn use_key(&self, id: &str) -> Answer<()> {
         self.touch_key(id).await
+    }
+
+    fn by(&self, actor: Actor) -> Arc<dyn Ledger> {
+        Arc::new(Self { pool: self.pool.clone(), by: Some(Arc::new(actor)) })
+    }
+
+    async fn note(&self, line: &NewLine) -> Answer<()> {
+        self.write_line(line).await
+    }
+
+    async fn trail(&self, of: Option<&Tenant>, before: Option<i64>, limit: usize) -> Answer<Vec<Line>> {
+        self.read_trail(of, before, limit).await
+    }
+
+    async fn remove_old_lines(&self, age: Duration, limit: usize) -> Answer<usize> {
+        self.remove_lines(age, limit).await
     }
 }

@@ -19,13 +19,14 @@ mod schema;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod unique;
 mod uploads;
 mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +36,8 @@ use rusqlite::{Connection, ErrorCode};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use self::lane::Lane;
+use self::lane::{Lane, Lanes};
+use super::trail::{Actor, Line, NewLine};
 use super::{
     Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
     Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
@@ -50,10 +52,10 @@ type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A ledger in a file.
 pub struct Sqlite {
-    writer: Lane,
-    readers: Vec<Lane>,
-    next_reader: AtomicUsize,
+    lanes: Arc<Lanes>,
     clock: Clock,
+    /// In whose hands it is.
+    by: Option<Arc<Actor>>,
 }
 
 impl Sqlite {
@@ -66,7 +68,7 @@ impl Sqlite {
         let writer = Lane::writer(schema::open_writer(path)?, lane::Group::default())?;
         let reader = |_| Lane::reader(schema::open_reader(path)?);
         let readers = (0..READERS).map(reader).collect::<Answer<_>>()?;
-        Ok(Self { writer, readers, next_reader: AtomicUsize::new(0), clock: Arc::new(crate::clock::now) })
+        Ok(Self { lanes: Lanes::of(writer, readers), clock: Arc::new(crate::clock::now), by: None })
     }
 
     /// A ledger in memory, which answers at once and in its caller's thread: for simulated time.
@@ -74,7 +76,7 @@ impl Sqlite {
     pub(crate) fn simulated(clock: Clock) -> Answer<Self> {
         let db = Arc::new(std::sync::Mutex::new(Connection::open_in_memory()?));
         let (writer, readers) = (Lane::here(&db), vec![Lane::here(&db)]);
-        Ok(Self { writer, readers, next_reader: AtomicUsize::new(0), clock })
+        Ok(Self { lanes: Lanes::of(writer, readers), clock, by: None })
     }
 
     /// The same ledger going by another clock, so that a test can move it.
@@ -89,7 +91,7 @@ impl Sqlite {
         work: impl FnOnce(&Connection, i64) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let clock = Arc::clone(&self.clock);
-        self.writer.call(move |db| work(db, columns::micros(clock()))).await
+        self.lanes.writer.call(move |db| work(db, columns::micros(clock()))).await
     }
 
     /// Runs one query on what is committed, without waiting for the writer.
@@ -98,8 +100,8 @@ impl Sqlite {
         query: impl FnOnce(&Connection, i64) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let clock = Arc::clone(&self.clock);
-        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[turn].call(move |db| query(db, columns::micros(clock()))).await
+        let turn = self.lanes.next_reader.fetch_add(1, Ordering::Relaxed) % self.lanes.readers.len();
+        self.lanes.readers[turn].call(move |db| query(db, columns::micros(clock()))).await
     }
 }
 
@@ -141,7 +143,7 @@ impl Ledger for Sqlite {
     }
 
     fn pool(&self) -> super::Pool {
-        let lanes = || self.readers.iter().chain([&self.writer]).map(Lane::open);
+        let lanes = || self.lanes.readers.iter().chain([&self.lanes.writer]).map(Lane::open);
         let (size, in_use) = (lanes().count(), lanes().filter(|open| *open > 0).count());
         super::Pool { size, in_use, waiting: lanes().sum::<usize>().saturating_sub(in_use) }
     }
@@ -197,11 +199,13 @@ impl Ledger for Sqlite {
     }
 
     async fn cancel(&self, job: JobId) -> Answer<Canceling> {
-        self.write(move |db, now| jobs::cancel(db, now, job)).await
+        let by = self.by.clone();
+        self.write(move |db, now| jobs::cancel(db, now, job, by.as_deref())).await
     }
 
     async fn replay(&self, job: JobId) -> Answer<Replaying> {
-        self.write(move |db, now| jobs::replay(db, now, job)).await
+        let by = self.by.clone();
+        self.write(move |db, now| jobs::replay(db, now, job, by.as_deref())).await
     }
 
     async fn owned(&self, tenant: &Tenant, jobs: &[JobId]) -> Answer<Vec<JobId>> {
@@ -220,8 +224,8 @@ impl Ledger for Sqlite {
     }
 
     async fn purge(&self, jobs: &[JobId]) -> Answer<usize> {
-        let jobs = jobs.to_vec();
-        self.write(move |db, _| jobs::purge(db, &jobs)).await
+        let (jobs, by) = (jobs.to_vec(), self.by.clone());
+        self.write(move |db, now| jobs::purge(db, now, &jobs, by.as_deref())).await
     }
 
     async fn remove_idle_keys(&self, limit: usize) -> Answer<usize> {
@@ -341,8 +345,8 @@ impl Ledger for Sqlite {
     }
 
     async fn add_key(&self, key: &NewKey) -> Answer<()> {
-        let key = key.clone();
-        self.write(move |db, now| keys::add(db, now, &key)).await
+        let (key, by) = (key.clone(), self.by.clone());
+        self.write(move |db, now| keys::add(db, now, &key, by.as_deref())).await
     }
 
     async fn key(&self, id: &str) -> Answer<Option<ApiKey>> {
@@ -356,12 +360,30 @@ impl Ledger for Sqlite {
     }
 
     async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool> {
-        let (of, id) = (of.cloned(), id.to_owned());
-        self.write(move |db, now| keys::end(db, now, of.as_ref(), &id, within)).await
+        let (of, id, by) = (of.cloned(), id.to_owned(), self.by.clone());
+        self.write(move |db, now| keys::end(db, now, of.as_ref(), &id, within, by.as_deref())).await
     }
 
     async fn use_key(&self, id: &str) -> Answer<()> {
         let id = id.to_owned();
         self.write(move |db, now| keys::touch(db, now, &id)).await
+    }
+
+    fn by(&self, actor: Actor) -> Arc<dyn Ledger> {
+        Arc::new(Self { lanes: Arc::clone(&self.lanes), clock: Arc::clone(&self.clock), by: Some(Arc::new(actor)) })
+    }
+
+    async fn note(&self, line: &NewLine) -> Answer<()> {
+        let line = line.clone();
+        self.write(move |db, now| trail::write(db, now, &line)).await
+    }
+
+    async fn trail(&self, of: Option<&Tenant>, before: Option<i64>, limit: usize) -> Answer<Vec<Line>> {
+        let of = of.cloned();
+        self.read(move |db, _| trail::read(db, of.as_ref(), before, limit)).await
+    }
+
+    async fn remove_old_lines(&self, age: Duration, limit: usize) -> Answer<usize> {
+        self.write(move |db, now| trail::remove(db, now, age, limit)).await
     }
 }

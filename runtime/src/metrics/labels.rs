@@ -50,7 +50,7 @@ pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub const WORKS: [&str; 7] = ["submit", "read", "change", "follow", "transfer", "page", OTHER];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 45] = [
+pub const CALLS: [(&str, &str); 46] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -88,6 +88,7 @@ pub const CALLS: [(&str, &str); 45] = [
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys/{id}/rotate"),
     ("DELETE", "/v1/keys/{id}"),
+    ("GET", "/v1/audit"),
     ("GET", "/openapi.json"),
     ("GET", "/asyncapi.json"),
     ("GET", "/docs"),

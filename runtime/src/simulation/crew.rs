@@ -61,6 +61,7 @@ pub(super) async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
         hints: Arc::clone(&hints),
         keep_deliveries: Duration::from_secs(30 * 24 * 3600),
         storage: None,
+        keep_audit_log: Duration::from_secs(365 * 24 * 3600),
     };
     process.gate.through(async { agents.start(&process.stop) }).await;
     hints

@@ -24,6 +24,31 @@ class ArtifactView(TypedDict):
 AttemptOutcome: TypeAlias = Literal['done', 'error', 'timeout', 'panic', 'fatal', 'canceled', 'yielded', 'lost', 'handed_back']
 
 
+class AuditLine(TypedDict):
+    """
+    One line of the audit log.
+    """
+
+    actor: str
+    address: NotRequired[str | None]
+    at: str
+    deed: str
+    id: int
+    object: str
+    outcome: str
+    request_id: NotRequired[str | None]
+    tenant: str
+
+
+class AuditList(TypedDict):
+    """
+    Lines, the newest first.
+    """
+
+    lines: list[AuditLine]
+    next: NotRequired[int | None]
+
+
 class Backoff(TypedDict, closed=True):
     """
     Exponential backoff: the nth wait is drawn evenly from zero to `initial * factor^(n-1)`, capped at `max`

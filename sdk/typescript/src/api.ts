@@ -107,6 +107,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List who did what to the tenant's keys, webhooks and jobs, and who was refused, the newest first. */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/dead-letters": {
         parameters: {
             query?: never;
@@ -653,6 +670,43 @@ export interface components {
             started_at: string;
             /** @description The worker that ran it. */
             worker: string;
+        };
+        /** @description One line of the audit log. */
+        AuditLine: {
+            /** @description Who: `key:<id>`, `subject:<name>`, `anonymous`, or who sat at the command line. */
+            actor: string;
+            /** @description From where. */
+            address?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description What, such as `key.revoked` or `job.canceled`. */
+            deed: string;
+            /**
+             * Format: int64
+             * @description Its place: later lines have higher numbers.
+             */
+            id: number;
+            /** @description To what: an id, or the call that was refused. */
+            object: string;
+            /** @description `done` or `refused`. */
+            outcome: string;
+            /** @description By which request, as its answer's `X-Request-Id` says. */
+            request_id?: string | null;
+            /** @description Whose the object is. */
+            tenant: string;
+        };
+        /** @description Lines, the newest first. */
+        AuditList: {
+            /** @description The lines. */
+            lines: components["schemas"]["AuditLine"][];
+            /**
+             * Format: int64
+             * @description What to give as `before` for the next page; none: this was the last.
+             */
+            next?: number | null;
         };
         /**
          * @description Exponential backoff: the nth wait is drawn evenly from zero to `initial * factor^(n-1)`, capped at `max`
@@ -1758,6 +1812,37 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: {
+                /** @description Only lines older than this one: `next` of the page before. */
+                before?: number;
+                /** @description At most so many lines. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of lines. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     listDeadLetters: {

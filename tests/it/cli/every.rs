@@ -17,7 +17,7 @@ enum Form {
 use Form::{None, Told};
 
 /// A command, its form for people, and its JSON form.
-const STORIES: [(&str, Form, Form); 31] = [
+const STORIES: [(&str, Form, Form); 32] = [
     ("dev", Told("servers", DEV), Told("servers", DEV)),
     ("all", Told("servers", SERVERS), Told("servers", SERVERS)),
     ("api", Told("servers", SERVERS), Told("servers", SERVERS)),
@@ -41,6 +41,7 @@ const STORIES: [(&str, Form, Form); 31] = [
     ("keys list", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
     ("keys rotate", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
     ("keys revoke", Told("keys", KEYS), Told("keys", KEYS_IN_JSON)),
+    ("audit", Told("keys", AUDIT), Told("keys", AUDIT)),
     ("listen", Told("listen", LISTEN), Told("listen", LISTEN_JSON)),
     ("config show", Told("fleet", SETTINGS), Told("fleet", SETTINGS)),
     ("doctor", Told("doctor", "without_servers_it_looks_at_the_machine_alone"), Told("doctor", DOCTOR)),
@@ -51,6 +52,7 @@ const STORIES: [(&str, Form, Form); 31] = [
     ("version", Told("usage", "help_and_version_are_answers"), None("a flag: one line of two words")),
 ];
 
+const AUDIT: &str = "the_log_says_who_made_and_ended_a_key";
 const DEV: &str = "dev_says_where_it_is_in_words_or_in_json";
 const SERVERS: &str = "each_server_says_where_it_is_in_words_or_in_json";
 const MIGRATE: &str = "one_process_serves_and_works_on_real_servers_and_drains";

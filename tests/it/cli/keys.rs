@@ -69,3 +69,23 @@ async fn a_key_is_made_listed_rotated_and_revoked_in_words() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_log_says_who_made_and_ended_a_key() -> Result<()> {
+    let database = migrated().await?;
+    let audit = async |more: &[&str]| {
+        longshore(&[&["audit", "--database-url", &database][..], more].concat(), &[("USER", "ann")], "").await
+    };
+    ensure!(audit(&[]).await?.out == "nothing was noted\n");
+    let made = on(&database, &["create", "--name", "ci", "--tenant", "north", "--json"]).await?.json()?;
+    let id = made["id"].as_str().context("no id")?;
+    on(&database, &["revoke", id]).await?;
+    let told = audit(&[]).await?;
+    ensure!(told.out.contains("key.created") && told.out.contains("cli:"), "{told:?}");
+    let page = audit(&["--tenant", "north", "--limit", "1", "--json"]).await?.json()?;
+    ensure!(page["lines"][0]["deed"] == "key.revoked" && page["lines"][0]["object"] == id, "{page}");
+    let before = page["next"].to_string();
+    let older = audit(&["--tenant", "north", "--before", &before, "--json"]).await?.json()?;
+    ensure!(older["lines"][0]["deed"] == "key.created" && older["lines"].as_array().is_some_and(|all| all.len() == 1));
+    Ok(())
+}

@@ -18,6 +18,7 @@ mod road;
 mod steps;
 mod submit;
 mod tenants;
+mod trail;
 mod unique;
 mod uploads;
 mod webhooks;
@@ -98,6 +99,11 @@ stories! {
         while_a_key_changes_hands_it_never_has_two_unfinished_jobs
         a_dead_letter_is_replayed_only_while_no_other_job_has_its_unique_key
         keys_of_finished_jobs_are_removed_and_no_others
+    }
+    trail {
+        every_change_of_keys_webhooks_and_jobs_is_noted_once_with_who_did_it
+        what_changes_nothing_or_is_nobodys_is_not_noted
+        lines_are_a_tenants_own_come_in_pages_and_go_with_their_age
     }
     claim {
         a_claim_starts_the_next_attempt

@@ -74,6 +74,7 @@ const ROWS: &[(&str, &str, Row)] = &[
     ("GET", "/v1/keys", Own(200)),
     ("POST", "/v1/keys/{id}/rotate", NotFound),
     ("DELETE", "/v1/keys/{id}", NotFound),
+    ("GET", "/v1/audit", Own(200)),
     ("GET", "/openapi.json", Open),
     ("GET", "/asyncapi.json", Open),
     ("GET", "/docs", Open),

@@ -16,6 +16,10 @@ pub(in crate::api) struct Peer {
     pub(in crate::api) is_local: bool,
 }
 
+/// The other end's address.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct Address(pub(in crate::api) IpAddr);
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");

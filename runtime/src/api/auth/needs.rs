@@ -56,6 +56,7 @@ pub(in crate::api) const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/v1/keys", Of(Admin)),
     ("POST", "/v1/keys/{id}/rotate", Of(Admin)),
     ("DELETE", "/v1/keys/{id}", Of(Admin)),
+    ("GET", "/v1/audit", Of(Admin)),
     ("GET", "/openapi.json", Nothing),
     ("GET", "/asyncapi.json", Nothing),
     ("GET", "/docs", Nothing),

@@ -69,7 +69,7 @@ pub(super) const fn header(name: &'static str, says: &'static str) -> Parameter 
     Parameter { place: "header", name, says, sort: "string", required: false }
 }
 
-const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 200}"#;
+pub(super) const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 200}"#;
 const SECONDS: &str = r#"{"type": "integer", "minimum": 0, "maximum": 86400}"#;
 const JOB: &str = r#"{"type": "string", "format": "uuid"}"#;
 const STATE: &str = r#"{"type": "string", "enum": ["pending", "running", "completed", "failed", "canceled"]}"#;

@@ -1,8 +1,8 @@
 //! The calls about keys, for [`super::calls`].
 
-use longshore_sdk::api::{KeyList, KeyMade, KeyRequest, RotateRequest};
+use longshore_sdk::api::{AuditList, KeyList, KeyMade, KeyRequest, RotateRequest};
 
-use super::calls::{Call, JSON, bare, told};
+use super::calls::{COUNT, Call, JSON, bare, query, told};
 use super::shape;
 
 pub(super) const CALLS: &[Call] = &[
@@ -49,5 +49,19 @@ pub(super) const CALLS: &[Call] = &[
         body: None,
         answers: &[bare(204, "It is revoked, or was before.")],
         refusals: &[404],
+    },
+    Call {
+        method: "GET",
+        path: "/v1/audit",
+        id: "listAudit",
+        tag: "keys",
+        summary: "List who did what to the tenant's keys, webhooks and jobs, and who was refused, the newest first.",
+        parameters: &[
+            query("before", r#"{"type": "integer"}"#, "Only lines older than this one: `next` of the page before."),
+            query("limit", COUNT, "At most so many lines."),
+        ],
+        body: None,
+        answers: &[told(200, "A page of lines.", shape::<AuditList>)],
+        refusals: &[400],
     },
 ];

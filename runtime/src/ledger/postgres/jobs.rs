@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, JOB, int, text};
+use super::trail::noted;
 use super::webhooks::{tell, tell_of};
 use crate::job::state::State;
+use crate::ledger::trail::Deed;
 use crate::ledger::webhooks::KIND;
 use crate::ledger::{Answer, Attempt, Canceling, Ended, Fence, Filter, Job, Replaying, Report};
 use crate::tenant::Tenant;
@@ -17,9 +19,9 @@ use crate::tenant::Tenant;
 /// Of one tenant, in words by which the partial index is found.
 const WHOSE: &str = "tenant = $5 and tenant <> 'default'";
 
-/// Makes a dead letter ready again.
+/// Makes a dead letter ready again, and notes by whom.
 pub(super) fn raise() -> String {
-    let told = tell_of(EventWord::Requeued);
+    let told = [tell_of(EventWord::Requeued), noted(2, Deed::JobReplayed, "id", "moved")].concat();
     format!(
         "with moved as (update jobs set state = 0, version = version + 1, changed_at = now(), charged = 0, crashes = 0, crashed_alone = 0, \
             due_at = now(), queued_at = null, finished_at = null, worker = null, unannounced = true, \
@@ -92,6 +94,7 @@ impl Postgres {
     pub(super) async fn cancel_job(&self, job: JobId) -> Answer<Canceling> {
         // One statement, so that the state it decides by is the state it changes.
         let told = tell("case when m.state = 4 then 'canceled' end");
+        let told = [told, noted(2, Deed::JobCanceled, "id", "moved")].concat();
         let sql = format!(
             "with moved as (update jobs set version = version + (state = 0)::int, changed_at = case when state = 0 then now() else changed_at end, \
                 state = case when state = 0 then 4 else state end, \
@@ -100,7 +103,8 @@ impl Postgres {
                 finished_at = case when state = 0 then now() end \
              where id = $1 and (state = 0 or state = 1 and not cancel_requested) returning *){told}select {JOB} from moved"
         );
-        if let Some(row) = self.one(&sql, &[&job.0]).await? {
+        let (name, address, request) = self.actor();
+        if let Some(row) = self.one(&sql, &[&job.0, &name, &address, &request]).await? {
             let job = read::job(&row);
             return Ok(if job.state == State::Running { Canceling::Requested(job) } else { Canceling::Canceled(job) });
         }
@@ -119,7 +123,8 @@ impl Postgres {
         if let Some(key) = &dead.unique_key {
             return self.replay_unique(&dead, key).await;
         }
-        if let Some(row) = self.one(&raise(), &[&job.0]).await? {
+        let (name, address, request) = self.actor();
+        if let Some(row) = self.one(&raise(), &[&job.0, &name, &address, &request]).await? {
             return Ok(Replaying::Ready(read::job(&row)));
         }
         Ok(self.read_job(job).await?.map_or(Replaying::Unknown, Replaying::NotDead))
@@ -152,15 +157,16 @@ impl Postgres {
 
     pub(super) async fn purge_jobs(&self, jobs: &[JobId]) -> Answer<usize> {
         // One statement: what belongs to a job goes with it or stays with it. In the order of ids, as all who lock many.
-        let sql = "with gone as (delete from jobs where id in (select id from jobs where id = any($1) and state = 3 \
-                and not unannounced order by id for update) returning id), \
+        let purge = "with gone as (delete from jobs where id in (select id from jobs where id = any($1) and state = 3 \
+                and not unannounced order by id for update) returning id, tenant), \
              history as (delete from attempts a using gone where a.job = gone.id), \
              keys as (delete from idempotency i using gone where i.job = gone.id), \
              tries as (delete from webhook_tries t using gone where t.delivery = gone.id), \
-             deliveries as (delete from webhook_deliveries d using gone where d.id = gone.id) \
-             select count(*) from gone";
+             deliveries as (delete from webhook_deliveries d using gone where d.id = gone.id)";
+        let sql = [purge, &noted(2, Deed::JobPurged, "id", "gone"), "select count(*) from gone"].concat();
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
-        let row = self.one(sql, &[&ids]).await?.expect("an aggregate answers one row");
+        let (name, address, request) = self.actor();
+        let row = self.one(&sql, &[&ids, &name, &address, &request]).await?.expect("an aggregate answers one row");
         Ok(usize::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 }

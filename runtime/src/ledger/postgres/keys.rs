@@ -6,7 +6,9 @@ use tokio_postgres::Row;
 
 use super::Postgres;
 use super::read::{self, long_ms};
+use super::trail::noted;
 use crate::keys::Scopes;
+use crate::ledger::trail::Deed;
 use crate::ledger::{Answer, ApiKey, NewKey};
 use crate::tenant::Tenant;
 
@@ -15,11 +17,17 @@ const KEY: &str = "id, tenant, name, scopes, hash, created_at, expires_at, coale
 
 impl Postgres {
     pub(super) async fn write_key(&self, key: &NewKey) -> Answer<()> {
-        let sql = "insert into api_keys (id, tenant, name, scopes, hash, expires_at) \
-             values ($1, $2, $3, $4, $5, now() + $6::bigint * interval '1 ms') on conflict do nothing";
+        let sql = format!(
+            "with made as (insert into api_keys (id, tenant, name, scopes, hash, expires_at) \
+                values ($1, $2, $3, $4, $5, now() + $6::bigint * interval '1 ms') on conflict do nothing \
+                returning id, tenant){} select id from made",
+            noted(7, Deed::KeyCreated, "id", "made")
+        );
         let (scopes, lives) = (key.scopes.to_string(), key.lives.map(long_ms));
-        let params: super::Params<'_> = &[&key.id, &key.tenant.as_str(), &key.name, &scopes, &&key.hash[..], &lives];
-        self.query(sql, params).await.map(drop)
+        let (tenant, (name, address, request)) = (key.tenant.as_str(), self.actor());
+        let params: super::Params<'_> =
+            &[&key.id, &tenant, &key.name, &scopes, &&key.hash[..], &lives, &name, &address, &request];
+        self.query(&sql, params).await.map(drop)
     }
 
     pub(super) async fn read_key(&self, id: &str) -> Answer<Option<ApiKey>> {
@@ -34,12 +42,15 @@ impl Postgres {
     }
 
     pub(super) async fn end_key(&self, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool> {
-        let sql = "update api_keys set \
+        let deed = if within.is_some() { Deed::KeyRotated } else { Deed::KeyRevoked };
+        let update = "update api_keys set \
                 revoked_at = case when $3::bigint is null then coalesce(revoked_at, now()) else revoked_at end, \
                 expires_at = case when $3::bigint is null then expires_at \
                     else least(expires_at, now() + $3::bigint * interval '1 ms') end \
-             where id = $1 and ($2::text is null or tenant = $2) returning id";
-        Ok(self.one(sql, &[&id, &of.map(Tenant::as_str), &within.map(long_ms)]).await?.is_some())
+             where id = $1 and ($2::text is null or tenant = $2) returning id, tenant";
+        let sql = format!("with ended as ({update}){} select id from ended", noted(4, deed, "id", "ended"));
+        let (whose, within, (name, address, request)) = (of.map(Tenant::as_str), within.map(long_ms), self.actor());
+        Ok(self.one(&sql, &[&id, &whose, &within, &name, &address, &request]).await?.is_some())
     }
 
     pub(super) async fn touch_key(&self, id: &str) -> Answer<()> {

@@ -5,7 +5,7 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/postgres/0009_ending.sql"),
     include_str!("../../../migrations/postgres/0010_webhooks.sql"),
     include_str!("../../../migrations/postgres/0011_uploads.sql"),
+    include_str!("../../../migrations/postgres/0012_audit_log.sql"),
     include_str!("../../../migrations/postgres/0013_told_progress.sql"),
 ];
 

@@ -94,7 +94,8 @@ impl Postgres {
             return Ok(Replaying::Held(holder));
         }
         let raise = transaction.prepare_cached(&super::jobs::raise()).await?;
-        let raised = transaction.query_opt(&raise, &[&dead.id.0]).await?;
+        let (name, address, request) = self.actor();
+        let raised = transaction.query_opt(&raise, &[&dead.id.0, &name, &address, &request]).await?;
         transaction.commit().await?;
         Ok(match raised {
             Some(row) => Replaying::Ready(read::job(&row)),

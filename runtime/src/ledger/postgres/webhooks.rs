@@ -13,8 +13,10 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, int, long_ms, number, text};
+use super::trail::noted;
 use crate::job::state::State;
 use crate::ledger::Answer;
+use crate::ledger::trail::Deed;
 use crate::ledger::webhooks::{
     ATTEMPTS, Delivery, Errand, HeldSecret, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, event_of, rotated,
 };
@@ -106,7 +108,10 @@ impl Webhooks for Postgres {
         let secrets = text(&webhook.secrets);
         let params: super::Params<'_> =
             &[&webhook.id, &webhook.tenant.as_str(), &webhook.url, &webhook.kinds, &events, &secrets];
-        transaction.execute(sql, params).await?;
+        if transaction.execute(sql, params).await? == 1 {
+            let made = webhook.id.to_string();
+            self.note_in(&transaction, &webhook.tenant, Deed::WebhookCreated, &made).await?;
+        }
         transaction.commit().await?;
         Ok(true)
     }
@@ -123,7 +128,12 @@ impl Webhooks for Postgres {
     }
 
     async fn unsubscribe(&self, id: Uuid) -> Answer<bool> {
-        Ok(self.one("delete from webhooks where id = $1 returning id", &[&id]).await?.is_some())
+        let sql = format!(
+            "with gone as (delete from webhooks where id = $1 returning id, tenant){} select id from gone",
+            noted(2, Deed::WebhookRemoved, "id", "gone")
+        );
+        let (name, address, request) = self.actor();
+        Ok(self.one(&sql, &[&id, &name, &address, &request]).await?.is_some())
     }
 
     async fn rotate(&self, id: Uuid, secret: &Secret, overlap: Duration) -> Answer<Option<Webhook>> {
@@ -137,14 +147,20 @@ impl Webhooks for Postgres {
             found.secrets = rotated(found.secrets, secret.clone(), now, until);
             let sql = "update webhooks set secrets = $2::text::json where id = $1";
             transaction.execute(sql, &[&id, &text(&found.secrets)]).await?;
+            self.note_in(&transaction, &found.tenant, Deed::WebhookRotated, &id.to_string()).await?;
         }
         transaction.commit().await?;
         Ok(Some(found))
     }
 
     async fn switch(&self, id: Uuid, off: Option<&str>) -> Answer<Option<Webhook>> {
-        let sql = format!("update webhooks set disabled = $2 where id = $1 returning {WEBHOOK}");
-        Ok(self.one(&sql, &[&id, &off]).await?.as_ref().map(webhook))
+        let deed = if off.is_some() { Deed::WebhookDisabled } else { Deed::WebhookEnabled };
+        let sql = format!(
+            "with switched as (update webhooks set disabled = $2 where id = $1 returning *){} select {WEBHOOK} from switched",
+            noted(3, deed, "id", "switched")
+        );
+        let (name, address, request) = self.actor();
+        Ok(self.one(&sql, &[&id, &off, &name, &address, &request]).await?.as_ref().map(webhook))
     }
 
     async fn send(&self, delivery: &NewDelivery) -> Answer<()> {

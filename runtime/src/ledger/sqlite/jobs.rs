@@ -6,9 +6,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::columns::{self, Columns, Head, Id, moment};
+use super::trail;
 use super::unique;
 use super::webhooks::tell;
 use crate::job::state::State;
+use crate::ledger::trail::{Actor, Deed};
 use crate::ledger::webhooks::KIND;
 use crate::ledger::{Answer, Attempt, Canceling, Event, Filter, Job, LedgerError, Replaying};
 use crate::tenant::Tenant;
@@ -61,7 +63,7 @@ pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-pub(super) fn cancel(db: &Connection, now: i64, job: JobId) -> Answer<Canceling> {
+pub(super) fn cancel(db: &Connection, now: i64, job: JobId, by: Option<&Actor>) -> Answer<Canceling> {
     let Some(head) = columns::head_of(db, job)? else { return Ok(Canceling::Unknown) };
     match head.state {
         State::Pending => {
@@ -72,17 +74,21 @@ pub(super) fn cancel(db: &Connection, now: i64, job: JobId) -> Answer<Canceling>
             )?
             .execute((head.seq, now))?;
             tell(db, now, &moved(&head, State::Canceled, now)?, head.webhook.as_ref())?;
+            trail::note(db, now, by, &head.tenant, Deed::JobCanceled, &job.to_string())?;
             present(db, job).map(Canceling::Canceled)
         }
         State::Running => {
-            db.prepare_cached("update jobs set cancel_requested = 1 where seq = ?1")?.execute([head.seq])?;
+            let asked = "update jobs set cancel_requested = 1 where seq = ?1 and cancel_requested = 0";
+            if db.prepare_cached(asked)?.execute([head.seq])? == 1 {
+                trail::note(db, now, by, &head.tenant, Deed::JobCanceled, &job.to_string())?;
+            }
             present(db, job).map(Canceling::Requested)
         }
         State::Completed | State::Failed | State::Canceled => present(db, job).map(Canceling::Settled),
     }
 }
 
-pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying> {
+pub(super) fn replay(db: &Connection, now: i64, job: JobId, by: Option<&Actor>) -> Answer<Replaying> {
     let Some(head) = columns::head_of(db, job)? else { return Ok(Replaying::Unknown) };
     if head.state != State::Failed {
         return present(db, job).map(Replaying::NotDead);
@@ -101,6 +107,7 @@ pub(super) fn replay(db: &Connection, now: i64, job: JobId) -> Answer<Replaying>
     )?
     .execute((head.seq, now))?;
     tell(db, now, &moved(&head, State::Pending, now)?, head.webhook.as_ref())?;
+    trail::note(db, now, by, &head.tenant, Deed::JobReplayed, &job.to_string())?;
     present(db, job).map(Replaying::Ready)
 }
 
@@ -137,12 +144,14 @@ pub(super) fn dead_of(db: &Connection, whose: &Tenant, kind: &str, limit: usize)
     columns::rows(db, sql, (kind, count(limit), whose), |row| Columns::of(row).job())
 }
 
-pub(super) fn purge(db: &Connection, jobs: &[JobId]) -> Answer<usize> {
+pub(super) fn purge(db: &Connection, now: i64, jobs: &[JobId], by: Option<&Actor>) -> Answer<usize> {
     let mut purged = 0;
     for job in jobs {
-        let sql = "delete from jobs where id = ?1 and state = 3 and unannounced = 0 returning seq";
-        let seq: Option<i64> = columns::rows(db, sql, [Id(job.0)], |row| row.get(0))?.pop();
-        let Some(seq) = seq else { continue };
+        let sql = "delete from jobs where id = ?1 and state = 3 and unannounced = 0 returning seq, tenant";
+        let gone: Option<(i64, Tenant)> =
+            columns::rows(db, sql, [Id(job.0)], |row| Ok((row.get(0)?, row.get(1)?)))?.pop();
+        let Some((seq, tenant)) = gone else { continue };
+        trail::note(db, now, by, &tenant, Deed::JobPurged, &job.to_string())?;
         for sql in ["delete from payloads where seq = ?1", "delete from attempts where seq = ?1"] {
             db.prepare_cached(sql)?.execute([seq])?;
         }

@@ -5,18 +5,23 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::columns::{self, Columns, later};
+use super::trail;
 use crate::keys::Scopes;
+use crate::ledger::trail::{Actor, Deed};
 use crate::ledger::{Answer, ApiKey, NewKey};
 use crate::tenant::Tenant;
 
 const MINUTE: i64 = 60_000_000;
 
-pub(super) fn add(db: &Connection, now: i64, key: &NewKey) -> Answer<()> {
+pub(super) fn add(db: &Connection, now: i64, key: &NewKey, by: Option<&Actor>) -> Answer<()> {
     let sql = "insert into api_keys (id, tenant, name, scopes, hash, created_at, expires_at) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (id) do nothing";
     let (scopes, expires_at) = (key.scopes.to_string(), key.lives.map(|lives| later(now, lives)));
     let params = (&key.id, &key.tenant, &key.name, scopes, key.hash, now, expires_at);
-    Ok(db.prepare_cached(sql)?.execute(params).map(drop)?)
+    if db.prepare_cached(sql)?.execute(params)? == 1 {
+        trail::note(db, now, by, &key.tenant, Deed::KeyCreated, &key.id)?;
+    }
+    Ok(())
 }
 
 pub(super) fn of_id(db: &Connection, now: i64, id: &str) -> Answer<Option<ApiKey>> {
@@ -49,7 +54,14 @@ fn keys<T: rusqlite::ToSql>(db: &Connection, now: i64, which: &str, [of]: [T; 1]
     })
 }
 
-pub(super) fn end(db: &Connection, now: i64, of: Option<&Tenant>, id: &str, within: Option<Duration>) -> Answer<bool> {
+pub(super) fn end(
+    db: &Connection,
+    now: i64,
+    of: Option<&Tenant>,
+    id: &str,
+    within: Option<Duration>,
+    by: Option<&Actor>,
+) -> Answer<bool> {
     let whose = of.map(Tenant::as_str);
     let ended = match within {
         None => db
@@ -64,6 +76,10 @@ pub(super) fn end(db: &Connection, now: i64, of: Option<&Tenant>, id: &str, with
             )?
             .execute((id, whose, later(now, within)))?,
     };
+    if let Some(key) = of_id(db, now, id)?.filter(|_| ended == 1) {
+        let deed = if within.is_some() { Deed::KeyRotated } else { Deed::KeyRevoked };
+        trail::note(db, now, by, &key.tenant, deed, id)?;
+    }
     Ok(ended == 1)
 }
 

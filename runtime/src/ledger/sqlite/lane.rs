@@ -60,6 +60,19 @@ impl Drop for Place {
     }
 }
 
+/// The threads that have the file.
+pub(super) struct Lanes {
+    pub(super) writer: Lane,
+    pub(super) readers: Vec<Lane>,
+    pub(super) next_reader: AtomicUsize,
+}
+
+impl Lanes {
+    pub(super) fn of(writer: Lane, readers: Vec<Lane>) -> Arc<Self> {
+        Arc::new(Self { writer, readers, next_reader: AtomicUsize::new(0) })
+    }
+}
+
 impl Lane {
     /// Serves calls in groups, each group in one transaction, each call in a savepoint of its own.
     pub(super) fn writer(db: Connection, group: Group) -> Answer<Self> {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
     include_str!("../../../migrations/sqlite/0003_unique_keys.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0009_ending.sql"),
     include_str!("../../../migrations/sqlite/0010_webhooks.sql"),
     include_str!("../../../migrations/sqlite/0011_uploads.sql"),
+    include_str!("../../../migrations/sqlite/0012_audit_log.sql"),
     include_str!("../../../migrations/sqlite/0013_told_progress.sql"),
 ];
 

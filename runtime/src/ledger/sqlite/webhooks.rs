@@ -15,6 +15,8 @@ use super::Sqlite;
 use super::columns::{self, At, Columns, Id, Json, later, micros, millis, moment};
 use super::history;
 use super::jobs::count;
+use super::trail;
+use crate::ledger::trail::{Actor, Deed};
 use crate::ledger::webhooks::{
     ATTEMPTS, Delivery, Errand, HeldSecret, Hook, KIND, NewDelivery, TIMEOUT, Try, Webhook, Webhooks, event_of,
     is_internal, rotated,
@@ -96,7 +98,7 @@ fn webhook_of(db: &Connection, id: Uuid) -> Answer<Option<Webhook>> {
     Ok(find.query_row([Id(id)], webhook).optional()?)
 }
 
-fn subscribe(db: &Connection, now: i64, webhook: &Webhook, most: usize) -> Answer<bool> {
+fn subscribe(db: &Connection, now: i64, webhook: &Webhook, most: usize, by: Option<&Actor>) -> Answer<bool> {
     let sql = "select count(*), count(*) filter (where id = ?1) from webhooks where tenant = ?2";
     let (there, same): (i64, i64) =
         db.query_row(sql, (Id(webhook.id), &webhook.tenant), |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -106,15 +108,25 @@ fn subscribe(db: &Connection, now: i64, webhook: &Webhook, most: usize) -> Answe
     let sql = "insert into webhooks (id, tenant, url, kinds, events, secrets, created_at) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (id) do nothing";
     let Webhook { id, tenant, url, kinds, events, secrets, .. } = webhook;
-    db.execute(sql, (Id(*id), tenant, url, Json(kinds), Json(events), Json(secrets), now))?;
+    if db.execute(sql, (Id(*id), tenant, url, Json(kinds), Json(events), Json(secrets), now))? == 1 {
+        trail::note(db, now, by, tenant, Deed::WebhookCreated, &id.to_string())?;
+    }
     Ok(true)
 }
 
-fn rotate(db: &Connection, now: i64, id: Uuid, secret: Secret, overlap: Duration) -> Answer<Option<Webhook>> {
+fn rotate(
+    db: &Connection,
+    now: i64,
+    id: Uuid,
+    secret: Secret,
+    overlap: Duration,
+    by: Option<&Actor>,
+) -> Answer<Option<Webhook>> {
     let Some(mut found) = webhook_of(db, id)? else { return Ok(None) };
     if found.secrets.first().is_none_or(|held| held.secret != secret) {
         found.secrets = rotated(found.secrets, secret, moment(now)?, moment(later(now, overlap))?);
         db.execute("update webhooks set secrets = ?2 where id = ?1", (Id(id), Json(&found.secrets)))?;
+        trail::note(db, now, by, &found.tenant, Deed::WebhookRotated, &id.to_string())?;
     }
     Ok(Some(found))
 }
@@ -167,8 +179,8 @@ fn with_tries(db: &Connection, mut deliveries: Vec<Delivery>) -> Answer<Vec<Deli
 #[async_trait]
 impl Webhooks for Sqlite {
     async fn subscribe(&self, webhook: &Webhook, most: usize) -> Answer<bool> {
-        let webhook = webhook.clone();
-        self.write(move |db, now| subscribe(db, now, &webhook, most)).await
+        let (webhook, by) = (webhook.clone(), self.by.clone());
+        self.write(move |db, now| subscribe(db, now, &webhook, most, by.as_deref())).await
     }
 
     async fn webhooks(&self, tenant: &Tenant) -> Answer<Vec<Webhook>> {
@@ -181,19 +193,31 @@ impl Webhooks for Sqlite {
     }
 
     async fn unsubscribe(&self, id: Uuid) -> Answer<bool> {
-        self.write(move |db, _| Ok(db.execute("delete from webhooks where id = ?1", [Id(id)])? == 1)).await
+        let by = self.by.clone();
+        let remove = move |db: &Connection, now| {
+            let Some(webhook) = webhook_of(db, id)? else { return Ok(false) };
+            db.execute("delete from webhooks where id = ?1", [Id(id)])?;
+            trail::note(db, now, by.as_deref(), &webhook.tenant, Deed::WebhookRemoved, &id.to_string())?;
+            Ok(true)
+        };
+        self.write(remove).await
     }
 
     async fn rotate(&self, id: Uuid, secret: &Secret, overlap: Duration) -> Answer<Option<Webhook>> {
-        let secret = secret.clone();
-        self.write(move |db, now| rotate(db, now, id, secret, overlap)).await
+        let (secret, by) = (secret.clone(), self.by.clone());
+        self.write(move |db, now| rotate(db, now, id, secret, overlap, by.as_deref())).await
     }
 
     async fn switch(&self, id: Uuid, off: Option<&str>) -> Answer<Option<Webhook>> {
-        let off = off.map(str::to_owned);
-        let switch = move |db: &Connection, _| {
+        let (off, by) = (off.map(str::to_owned), self.by.clone());
+        let switch = move |db: &Connection, now| {
+            let deed = if off.is_some() { Deed::WebhookDisabled } else { Deed::WebhookEnabled };
             db.execute("update webhooks set disabled = ?2 where id = ?1", (Id(id), off))?;
-            webhook_of(db, id)
+            let switched = webhook_of(db, id)?;
+            if let Some(webhook) = &switched {
+                trail::note(db, now, by.as_deref(), &webhook.tenant, deed, &id.to_string())?;
+            }
+            Ok(switched)
         };
         self.write(switch).await
     }
