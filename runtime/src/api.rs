@@ -9,8 +9,10 @@ mod body;
 pub(crate) mod cors;
 mod dead_letters;
 mod desk;
+mod direct;
 #[cfg(test)]
 pub(crate) mod door;
+mod download;
 mod events;
 mod files;
 mod fleet;
@@ -325,6 +327,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events::all::follow))
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::show))
+        .route("/v1/files/direct", post(direct::begin))
+        .route("/v1/files/{id}/complete", post(direct::complete))
+        .route("/v1/files/{id}/content", get(files::content))
         .route("/v1/uploads", post(uploads::create).options(uploads::discover).layer(map_response(uploads::spoken)))
         .route("/v1/uploads/{id}", get(uploads::show).patch(uploads::patch).layer(map_response(uploads::spoken)))
         .route("/v1/uploads/{id}", post(uploads::stand_in).delete(uploads::remove).layer(map_response(uploads::spoken)))

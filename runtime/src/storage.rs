@@ -4,6 +4,7 @@
 //! It never makes a path of anything a caller wrote. Read [`source`] for the rules on inputs, [`stage`] for outputs, [`draft`] for uploads in pieces.
 
 pub mod address;
+pub mod direct;
 pub mod draft;
 mod fetch;
 mod kept;
@@ -63,6 +64,9 @@ pub struct StorageSettings {
     /// A file that no job has named for so long is removed; 0: never. Default 7 days.
     #[serde(with = "seconds")]
     pub keep_unused: Duration,
+    /// How long a link to a bucket is good. Default 15 minutes.
+    #[serde(with = "seconds")]
+    pub link_lifetime: Duration,
 }
 
 impl Default for StorageSettings {
@@ -77,6 +81,7 @@ impl Default for StorageSettings {
             max_input_bytes: 5 * 1024 * 1024 * 1024,
             keep_unfinished: Duration::from_secs(24 * 3600),
             keep_unused: Duration::from_secs(7 * 24 * 3600),
+            link_lifetime: Duration::from_secs(15 * 60),
         }
     }
 }
@@ -99,6 +104,15 @@ pub enum StorageError {
     /// The other end stopped sending before the end.
     #[error("the file did not come to its end: {0}")]
     Interrupted(String),
+    /// It lies in a directory, which signs no links.
+    #[error("a directory has no links")]
+    NoLinks,
+    /// What was sent has another size than was told.
+    #[error("what was sent has {bytes} bytes")]
+    OtherSize {
+        /// Its size.
+        bytes: u64,
+    },
     /// Somebody else appends to it.
     #[error("somebody else appends to this upload")]
     Busy,
@@ -191,6 +205,20 @@ impl Storage {
     /// [`StorageError::Missing`], [`StorageError::Unavailable`].
     pub async fn delete_file(&self, whose: &Tenant, id: Uuid) -> Result<(), StorageError> {
         self.store.delete(&file_key(whose, id)).await.map_err(StorageError::from)
+    }
+
+    /// Opens an upload, or the given part of it.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`], [`StorageError::Unavailable`].
+    pub async fn open_file(
+        &self,
+        whose: &Tenant,
+        id: Uuid,
+        range: Option<Range<u64>>,
+    ) -> Result<Content, StorageError> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        content(self.store.get_opts(&file_key(whose, id), options).await?).await
     }
 
     /// Opens an artifact, or the given part of it.

@@ -5,6 +5,7 @@
 mod audit;
 mod bulk;
 mod event;
+mod files;
 mod fleet;
 mod keys;
 pub mod problem;
@@ -13,6 +14,7 @@ mod webhooks;
 pub use audit::{AuditLine, AuditList};
 pub use bulk::{BatchAnswer, BatchItem, BatchRequest, DeadLetterChoice, PurgedMany, ReplayedMany};
 pub use event::{Event, EventData, EventId, EventWord, GapReason, NoEventId, StreamGap};
+pub use files::{DirectRequest, DirectView, FileView, LinkView, UploadView};
 pub use fleet::{QueueList, QueueView, WorkerList, WorkerView};
 pub use keys::{KeyList, KeyMade, KeyRequest, KeyView, RotateRequest};
 pub use problem::{FieldError, Problem};
@@ -349,40 +351,6 @@ pub struct KindView {
     pub policy: Policy,
     /// How many live workers run it.
     pub workers: u32,
-}
-
-/// An uploaded input, as `POST /v1/files` answers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FileView {
-    /// What a payload names in [`crate::Source::File`].
-    pub id: String,
-    /// The name it was uploaded under.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-    /// SHA-256 of its content, in hexadecimal.
-    pub sha256: String,
-    /// Its media type.
-    pub content_type: String,
-}
-
-/// An upload that comes in pieces, as `GET /v1/uploads/{id}` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct UploadView {
-    /// Its id, and its file's once it is complete.
-    pub id: String,
-    /// The name of the file.
-    pub name: String,
-    /// Its media type.
-    pub content_type: String,
-    /// Its whole size.
-    pub bytes: u64,
-    /// How many bytes are there: where to go on.
-    pub received: u64,
-    /// Whether it is a file, which `GET /v1/files/{id}` shows.
-    pub complete: bool,
-    /// When it is removed if it stands still; a file stays.
-    pub expires_at: Timestamp,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod audit_log;
 mod callers;
 mod correlation;
 mod crowd;
+mod direct;
 mod endings;
 mod events;
 mod executors;

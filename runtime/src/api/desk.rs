@@ -78,6 +78,15 @@ impl Desk<'_> {
     }
 
     pub(super) async fn upload(&self, id: Uuid) -> Answer<Option<Upload>> {
+        Ok(self.any_upload(id).await?.filter(|upload| !upload.stand.place.is_direct()))
+    }
+
+    /// One whose bytes go past us.
+    pub(super) async fn direct_upload(&self, id: Uuid) -> Answer<Option<Upload>> {
+        Ok(self.any_upload(id).await?.filter(|upload| upload.stand.place.is_direct()))
+    }
+
+    async fn any_upload(&self, id: Uuid) -> Answer<Option<Upload>> {
         let found = self.api.ask(self.api.ledger.upload(id)).await?;
         Ok(found.filter(|upload| upload.tenant == *self.tenant))
     }

@@ -13,10 +13,12 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::body::{BodyError, check_encoding, check_length, stream};
+use super::download::{Handed, Via, disposition, handed, linked, via};
 use super::params::{FileInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
 use super::{Api, json, view};
 use crate::ledger::File;
+use crate::storage::direct::Shown;
 use crate::storage::{StorageError, Stored};
 use crate::tenant::Tenant;
 
@@ -51,6 +53,25 @@ pub(super) async fn show(
 ) -> Answer<Response> {
     let file = api.desk(&caller).file(id).await?.ok_or_else(|| nothing("file", &uri))?;
     json(StatusCode::OK, &view::file(file))
+}
+
+/// `GET /v1/files/{id}/content`: the bytes themselves.
+pub(super) async fn content(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    FileInPath(id): FileInPath,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let via = via(&uri)?;
+    let file = api.desk(&caller).file(id).await?.ok_or_else(|| nothing("file", &uri))?;
+    let File { tenant, name, content_type, bytes, sha256, .. } = &file;
+    if via != Via::Us {
+        let shown = Shown { disposition: &disposition(name), content_type };
+        return linked(&api, via, api.storage.link_to_file(tenant, id, shown).await?);
+    }
+    let handed_out = Handed { name, content_type, bytes: *bytes, sha256 };
+    handed(&headers, handed_out, |range| api.storage.open_file(tenant, id, range)).await
 }
 
 async fn keep(api: &Api, tenant: Tenant, name: String, content_type: String, body: Body) -> Answer<File> {

@@ -40,6 +40,10 @@ pub enum Fault {
     OffsetMismatch,
     /// A job has named the file, which stays.
     FileInUse,
+    /// What was to be sent to a link is not there, or not whole.
+    UploadIncomplete,
+    /// The storage is a directory, which has no links.
+    NoLinks,
     /// Another version of tus than is spoken here.
     UnknownTusVersion,
     /// Over a limit.
@@ -70,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -83,6 +87,8 @@ impl Fault {
         Self::KeyReused,
         Self::OffsetMismatch,
         Self::FileInUse,
+        Self::UploadIncomplete,
+        Self::NoLinks,
         Self::UnknownTusVersion,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -131,6 +137,8 @@ impl Fault {
             }
             Self::OffsetMismatch => (S::CONFLICT, problem::UPLOAD_OFFSET_MISMATCH, "The upload stands elsewhere"),
             Self::FileInUse => (S::CONFLICT, problem::FILE_IN_USE, "A job has named the file"),
+            Self::UploadIncomplete => (S::CONFLICT, problem::UPLOAD_INCOMPLETE, "The file has not been sent whole"),
+            Self::NoLinks => (S::CONFLICT, problem::NO_LINKS, "The storage has no links"),
             Self::UnknownTusVersion => {
                 (S::PRECONDITION_FAILED, problem::UNKNOWN_TUS_VERSION, "Another version of tus is spoken here")
             }
@@ -332,6 +340,15 @@ impl From<StorageError> for Refusal {
             StorageError::Interrupted(why) => Self::new(Fault::Malformed, format!("the body broke off: {why}")),
             StorageError::Unavailable(_) => Self::unavailable("storage", error),
             StorageError::Settings(_) => Self::internal(error),
+            StorageError::NoLinks => {
+                let detail = "the storage is a directory, which has no links: send the file with POST /v1/files, or in pieces \
+                    with POST /v1/uploads, and download it without `via`";
+                Self::new(Fault::NoLinks, detail)
+            }
+            StorageError::OtherSize { bytes } => Self::new(
+                Fault::UploadIncomplete,
+                format!("what was sent has {bytes} bytes; send all of them to the link"),
+            ),
             StorageError::Busy => Self::locked(),
         }
     }

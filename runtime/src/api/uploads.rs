@@ -82,7 +82,7 @@ async fn enter(api: &Api, tenant: Tenant, asked: tus::Creation) -> Answer<Upload
     }
 }
 
-fn too_many(most: u64) -> Refusal {
+pub(super) fn too_many(most: u64) -> Refusal {
     let detail = format!("the tenant has {most} unfinished uploads, which is all it may have; finish or DELETE some");
     Refusal::new(Fault::QuotaExceeded, detail).after(std::time::Duration::from_secs(60))
 }

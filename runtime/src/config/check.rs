@@ -16,6 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const NO_RATE: &str = "must be 0 for no limit, or a number of calls above it";
 /// Waits between tries to deliver a webhook.
 const MAX_TRIES: usize = 100;
+/// The longest that a signature of AWS is good for.
+const MOST_SIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_PREFIX_BYTES: usize = 64;
 /// Some 1.5 GiB.
 const MAX_SPANS: usize = 1_000_000;
@@ -34,6 +36,10 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         (config.storage.http_ports.contains(&0), "port 0 leads nowhere; name ports from 1 to 65535"),
         (config.storage.max_input_bytes == 0, "must be at least 1"),
         (config.storage.keep_unfinished < SECOND, "must be at least 1 second: no upload is finished in no time"),
+        (
+            !(SECOND..=MOST_SIGNED).contains(&config.storage.link_lifetime),
+            "must be from 1 second to 7 days: no bucket takes a longer one",
+        ),
         (config.api.max_body_bytes == 0, "must be at least 1"),
         (config.api.max_upload_bytes == 0, "must be at least 1"),
         (config.api.body_idle.is_zero(), "must be above 0: no body comes in no time"),

@@ -50,7 +50,7 @@ pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub const WORKS: [&str; 7] = ["submit", "read", "change", "follow", "transfer", "page", OTHER];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 46] = [
+pub const CALLS: [(&str, &str); 49] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -65,6 +65,9 @@ pub const CALLS: [(&str, &str); 46] = [
     ("GET", "/v1/jobs/{id}/artifacts/{name}"),
     ("POST", "/v1/files"),
     ("GET", "/v1/files/{id}"),
+    ("POST", "/v1/files/direct"),
+    ("POST", "/v1/files/{id}/complete"),
+    ("GET", "/v1/files/{id}/content"),
     ("POST", "/v1/uploads"),
     ("OPTIONS", "/v1/uploads"),
     ("GET", "/v1/uploads/{id}"),

@@ -30,6 +30,21 @@ pub struct Draft {
     /// The object with the bytes behind the last part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tail: Option<Uuid>,
+    /// It is not sent through us: [`super::direct`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    direct: bool,
+}
+
+impl Draft {
+    /// Of bytes that go past us.
+    pub fn direct() -> Self {
+        Self { direct: true, ..Self::default() }
+    }
+
+    /// Whether its bytes go past us.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
 }
 
 fn is_zero(bytes: &u64) -> bool {
@@ -180,7 +195,7 @@ impl Writer {
 }
 
 /// Found under its tenant's name alone, as its file will be.
-fn draft_key(whose: &Tenant, id: Uuid) -> Key {
+pub(super) fn draft_key(whose: &Tenant, id: Uuid) -> Key {
     match whose.is_default() {
         true => Key::from_iter(["uploads".to_owned(), id.to_string()]),
         false => Key::from_iter(["tenants".to_owned(), whose.to_string(), "uploads".to_owned(), id.to_string()]),

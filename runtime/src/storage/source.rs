@@ -179,6 +179,8 @@ impl StorageError {
             Self::TooLarge { limit } => too_large(limit),
             Self::Settings(why) => forbidden(&why),
             Self::Unavailable(why) | Self::Interrupted(why) => Failure::retry("storage_unavailable", why),
+            Self::NoLinks => forbidden("a directory has no links"),
+            Self::OtherSize { .. } => missing("what was sent has another size"),
             Self::Busy => Failure::retry("storage_unavailable", "somebody else writes there"),
         }
     }

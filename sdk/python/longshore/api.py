@@ -60,6 +60,29 @@ class Backoff(TypedDict, closed=True):
     max: NotRequired[float]
 
 
+class DirectRequest(TypedDict, closed=True):
+    """
+    A file that is to be sent past the API: `POST /v1/files/direct`.
+    """
+
+    bytes: int
+    content_type: NotRequired[str | None]
+    name: NotRequired[str | None]
+
+
+class DirectView(TypedDict):
+    """
+    Where to send it.
+    """
+
+    bytes: int
+    complete: str
+    expires_at: str
+    id: str
+    method: str
+    url: str
+
+
 class ErrorReport(TypedDict):
     """
     An error as it is stored with an attempt and shown by the API.

@@ -70,6 +70,10 @@ pub const IDEMPOTENCY_KEY_IN_FLIGHT: &str = "urn:longshore:problem:idempotency_k
 pub const UPLOAD_OFFSET_MISMATCH: &str = "urn:longshore:problem:upload_offset_mismatch";
 /// 409: a job has named the file, so it stays.
 pub const FILE_IN_USE: &str = "urn:longshore:problem:file_in_use";
+/// 409: what was to be sent to a link is not there, or has another size than was told.
+pub const UPLOAD_INCOMPLETE: &str = "urn:longshore:problem:upload_incomplete";
+/// 409: the storage is a directory, which has no links; send the file through the API.
+pub const NO_LINKS: &str = "urn:longshore:problem:no_links";
 /// 412: `Tus-Resumable` is missing or of another version than `Tus-Version` lists.
 pub const UNKNOWN_TUS_VERSION: &str = "urn:longshore:problem:unknown_tus_version";
 /// 413: more bytes than the limit, which the detail names.
@@ -100,7 +104,7 @@ pub const INTERNAL: &str = "urn:longshore:problem:internal";
 pub const UNAVAILABLE: &str = "urn:longshore:problem:unavailable";
 
 /// Every problem type. A type that was published once stays.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 28] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -113,6 +117,8 @@ pub const ALL: [&str; 26] = [
     IDEMPOTENCY_KEY_IN_FLIGHT,
     UPLOAD_OFFSET_MISMATCH,
     FILE_IN_USE,
+    UPLOAD_INCOMPLETE,
+    NO_LINKS,
     UNKNOWN_TUS_VERSION,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,

@@ -209,6 +209,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/files/direct": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A link to PUT a file of known size to the bucket itself, past the API; 409 where the storage is a directory. */
+        post: operations["sendFileDirectly"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/files/{id}": {
         parameters: {
             query?: never;
@@ -218,6 +235,40 @@ export interface paths {
         };
         /** Describe an uploaded file. */
         get: operations["getFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that a file was sent to its link: it is measured, hashed, and a file from now on. */
+        post: operations["completeFile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An uploaded file, whole or in part. */
+        get: operations["downloadFile"];
         put?: never;
         post?: never;
         delete?: never;
@@ -815,6 +866,39 @@ export interface components {
             state: components["schemas"]["JobState"];
             /** @description Every try so far, the first first. */
             tries: components["schemas"]["TryView"][];
+        };
+        /** @description A file that is to be sent past the API: `POST /v1/files/direct`. */
+        DirectRequest: {
+            /**
+             * Format: uint64
+             * @description Its exact size; at most 5 GiB.
+             */
+            bytes: number;
+            /** @description Its media type. Default: `application/octet-stream`. */
+            content_type?: string | null;
+            /** @description What it is called; never used as a path. Default: `upload`. */
+            name?: string | null;
+        };
+        /** @description Where to send it. */
+        DirectView: {
+            /**
+             * Format: uint64
+             * @description The size that the body must have.
+             */
+            bytes: number;
+            /** @description What to POST to when it is sent. */
+            complete: string;
+            /**
+             * Format: date-time
+             * @description Until when the link is good.
+             */
+            expires_at: string;
+            /** @description The id that the file will have. */
+            id: string;
+            /** @description The method of the request to `url`: `PUT`. */
+            method: string;
+            /** @description The link; whoever has it may send. Send no API key there. */
+            url: string;
         };
         /** @description An error as it is stored with an attempt and shown by the API. */
         ErrorReport: {
@@ -1563,7 +1647,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `urn:longshore:problem:already_finished`: The job has ended another way. `urn:longshore:problem:not_a_dead_letter`: The job is no dead letter. `urn:longshore:problem:unique_key_held`: Another unfinished job holds the unique key. `urn:longshore:problem:upload_offset_mismatch`: The upload stands elsewhere. `urn:longshore:problem:file_in_use`: A job has named the file. */
+        /** @description `urn:longshore:problem:already_finished`: The job has ended another way. `urn:longshore:problem:not_a_dead_letter`: The job is no dead letter. `urn:longshore:problem:unique_key_held`: Another unfinished job holds the unique key. `urn:longshore:problem:upload_offset_mismatch`: The upload stands elsewhere. `urn:longshore:problem:file_in_use`: A job has named the file. `urn:longshore:problem:upload_incomplete`: The file has not been sent whole. `urn:longshore:problem:no_links`: The storage has no links. */
         Problem409: {
             headers: {
                 [name: string]: unknown;
@@ -2018,6 +2102,41 @@ export interface operations {
             503: components["responses"]["Problem503"];
         };
     };
+    sendFileDirectly: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DirectRequest"];
+            };
+        };
+        responses: {
+            /** @description Where to send it, and what to call when it is there. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DirectView"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            408: components["responses"]["Problem408"];
+            409: components["responses"]["Problem409"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
     getFile: {
         parameters: {
             query?: never;
@@ -2041,6 +2160,109 @@ export interface operations {
             401: components["responses"]["Problem401"];
             403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    completeFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    /** @description Where the file is described. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileView"];
+                };
+            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    downloadFile: {
+        parameters: {
+            query?: {
+                /** @description Not the bytes but, where the storage is a bucket, a redirect or a link to them there. */
+                via?: "redirect" | "link";
+            };
+            header?: {
+                /** @description `bytes=FROM-TO`: a part of it. */
+                Range?: string;
+                /** @description The part only if the file still has this entity tag, else all of it. */
+                "If-Range"?: string;
+                /** @description An entity tag known already: the same version is answered 304, without a body. */
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file, in its own content type. */
+            200: {
+                headers: {
+                    /** @description `bytes`. */
+                    "Accept-Ranges"?: string;
+                    /** @description The version of what is shown. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The part. */
+            206: {
+                headers: {
+                    /** @description Which part, of how much. */
+                    "Content-Range"?: string;
+                    /** @description The version of what is shown. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description It is the one that is known. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Where it lies, for `via=redirect`. */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            416: components["responses"]["Problem416"];
             429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
@@ -2238,7 +2460,10 @@ export interface operations {
     };
     downloadArtifact: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Not the bytes but, where the storage is a bucket, a redirect or a link to them there. */
+                via?: "redirect" | "link";
+            };
             header?: {
                 /** @description `bytes=FROM-TO`: a part of it. */
                 Range?: string;
@@ -2288,9 +2513,18 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Where it lies, for `via=redirect`. */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400"];
             401: components["responses"]["Problem401"];
             403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
             416: components["responses"]["Problem416"];
             429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];

@@ -51,6 +51,10 @@ const ROWS: &[(&str, &str, Row)] = &[
     ("GET", "/v1/jobs/{id}/artifacts/{name}", NotFound),
     ("POST", "/v1/files", Own(201)),
     ("GET", "/v1/files/{id}", NotFound),
+    // The storage is a directory here.
+    ("POST", "/v1/files/direct", Own(409)),
+    ("POST", "/v1/files/{id}/complete", NotFound),
+    ("GET", "/v1/files/{id}/content", NotFound),
     ("POST", "/v1/uploads", Own(201)),
     ("OPTIONS", "/v1/uploads", Own(200)),
     ("GET", "/v1/uploads/{id}", NotFound),
@@ -205,6 +209,7 @@ impl North {
             "/v1/jobs/batch" => json!({"jobs": [{"kind": "trial.work", "payload": {}}]}),
             "/v1/dead-letters/replay" | "/v1/dead-letters/purge" => json!({"ids": [self.job]}),
             "/v1/keys" => json!({"name": "theirs", "scopes": ["read"]}),
+            "/v1/files/direct" => json!({"bytes": 5}),
             "/v1/webhooks" => json!({"url": "http://127.0.0.1:9/theirs"}),
             _ => json!({}),
         };

@@ -32,6 +32,9 @@ pub(in crate::api) const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/v1/jobs/{id}/artifacts/{name}", Of(Read)),
     ("POST", "/v1/files", Of(Submit)),
     ("GET", "/v1/files/{id}", Of(Read)),
+    ("POST", "/v1/files/direct", Of(Submit)),
+    ("POST", "/v1/files/{id}/complete", Of(Submit)),
+    ("GET", "/v1/files/{id}/content", Of(Read)),
     ("POST", "/v1/uploads", Of(Submit)),
     ("OPTIONS", "/v1/uploads", Of(Submit)),
     // Whoever sends an upload must learn where to go on.

@@ -124,6 +124,33 @@ const HELD: (&str, &str) =
     ("Unique-Key-Held", "`true` when the job is another request's, not finished yet, which holds the `unique_key`.");
 const APPLIED: (&str, &str) = ("Preference-Applied", "The wait that was granted.");
 
+pub(super) const DOWNLOAD: &[Parameter] = &[
+    header("Range", "`bytes=FROM-TO`: a part of it."),
+    header("If-Range", "The part only if the file still has this entity tag, else all of it."),
+    query(
+        "via",
+        r#"{"type": "string", "enum": ["redirect", "link"]}"#,
+        "Not the bytes but, where the storage is a bucket, a redirect or a link to them there.",
+    ),
+    KNOWN,
+];
+pub(super) const DOWNLOADED: &[Told] = &[
+    Told {
+        status: 200,
+        says: "The file, in its own content type.",
+        body: Some((BYTES, bytes)),
+        headers: &[TAG, ("Accept-Ranges", "`bytes`.")],
+    },
+    Told {
+        status: 206,
+        says: "The part.",
+        body: Some((BYTES, bytes)),
+        headers: &[TAG, ("Content-Range", "Which part, of how much.")],
+    },
+    bare(304, "It is the one that is known."),
+    bare(307, "Where it lies, for `via=redirect`."),
+];
+
 /// Every call.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {
     CALLS.iter().chain(webhooks::CALLS).chain(operation::CALLS)
@@ -216,28 +243,10 @@ const CALLS: &[Call] = &[
         id: "downloadArtifact",
         tag: "files",
         summary: "An output file of a completed job, whole or in part.",
-        parameters: &[
-            header("Range", "`bytes=FROM-TO`: a part of it."),
-            header("If-Range", "The part only if the file still has this entity tag, else all of it."),
-            KNOWN,
-        ],
+        parameters: DOWNLOAD,
         body: None,
-        answers: &[
-            Told {
-                status: 200,
-                says: "The file, in its own content type.",
-                body: Some((BYTES, bytes)),
-                headers: &[TAG, ("Accept-Ranges", "`bytes`.")],
-            },
-            Told {
-                status: 206,
-                says: "The part.",
-                body: Some((BYTES, bytes)),
-                headers: &[TAG, ("Content-Range", "Which part, of how much.")],
-            },
-            bare(304, "It is the one that is known."),
-        ],
-        refusals: &[404, 416],
+        answers: DOWNLOADED,
+        refusals: &[400, 404, 409, 416],
     },
     Call {
         method: "POST",

@@ -1,8 +1,9 @@
-//! The calls about uploads in pieces, for [`super::calls`]. Their protocol is tus 1.0.0, which a client of it speaks by itself.
+//! The calls about files that do not come at once, for [`super::calls`]. The protocol of those in pieces is tus 1.0.0, which a client of
+//! it speaks by itself.
 
-use longshore_sdk::api::UploadView;
+use longshore_sdk::api::{DirectRequest, DirectView, FileView, UploadView};
 
-use super::calls::{Call, Parameter, Told, bare, header, some_bytes, told};
+use super::calls::{Call, DOWNLOAD, DOWNLOADED, JSON, Parameter, Told, bare, header, some_bytes, told};
 use super::shape;
 
 const BYTES: &str = r#"{"type": "integer", "minimum": 0}"#;
@@ -22,6 +23,42 @@ const AT: Parameter =
 const SUM: Parameter = header("Upload-Checksum", "`sha256` or `sha1`, a space, and the bytes' checksum in base64.");
 
 pub(super) const CALLS: &[Call] = &[
+    Call {
+        method: "POST",
+        path: "/v1/files/direct",
+        id: "sendFileDirectly",
+        tag: "files",
+        summary: "A link to PUT a file of known size to the bucket itself, past the API; 409 where the storage is a directory.",
+        parameters: &[],
+        body: Some((JSON, shape::<DirectRequest>)),
+        answers: &[told(201, "Where to send it, and what to call when it is there.", shape::<DirectView>)],
+        refusals: &[400, 408, 409, 413, 415, 422],
+    },
+    Call {
+        method: "POST",
+        path: "/v1/files/{id}/complete",
+        id: "completeFile",
+        tag: "files",
+        summary: "Say that a file was sent to its link: it is measured, hashed, and a file from now on.",
+        parameters: &[],
+        body: None,
+        answers: &[Told {
+            headers: &[("Location", "Where the file is described.")],
+            ..told(200, "The file.", shape::<FileView>)
+        }],
+        refusals: &[404, 409],
+    },
+    Call {
+        method: "GET",
+        path: "/v1/files/{id}/content",
+        id: "downloadFile",
+        tag: "files",
+        summary: "An uploaded file, whole or in part.",
+        parameters: DOWNLOAD,
+        body: None,
+        answers: DOWNLOADED,
+        refusals: &[400, 404, 409, 416],
+    },
     Call {
         method: "POST",
         path: "/v1/uploads",
