@@ -1,6 +1,7 @@
 //! The janitor: removes what nobody needs any more and no other call removes on its way: unique keys whose jobs are finished, old
-//! deliveries of webhooks and lines of the audit log, uploads that nobody finishes and files that no job names, with their bytes. Expired idempotency keys
-//! go with the submits that bring new ones. What it removes is doomed in the ledger first, so that whoever asks meanwhile is told so.
+//! deliveries of webhooks, old lines of the audit log, uploads that nobody finishes and files that no job names, with their bytes.
+//! Expired idempotency keys go with the submits that bring new ones. What it removes is doomed in the ledger first, so that whoever
+//! asks meanwhile is told so.
 
 use std::time::Duration;
 
