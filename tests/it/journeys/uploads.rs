@@ -13,6 +13,8 @@ use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::until::poll;
 use reqwest::{Body, Method, RequestBuilder};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 const MIB: usize = 1024 * 1024;
@@ -149,6 +151,25 @@ async fn of_many_requests_at_once_at_two_processes_one_appends_and_no_bytes_are_
         let same = send(http[0].request(Method::POST, "/v1/files").body(vec![round * 16 + good[0]; bytes])).await?;
         ensure!(file["sha256"] == same.expect(201)?.json()?["sha256"], "round {round}: {file}");
     }
+    Ok(())
+}
+
+/// Many senders write all of a request before they read anything of the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_refused_hears_why_though_it_sends_all_of_it_first() -> Result<()> {
+    let stage = Stage::embedded().await?;
+    let path = begin(&stage.http, 20 * MIB).await?;
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nhost: localhost\r\ntus-resumable: 1.0.0\r\nupload-offset: 7\r\n\
+         content-type: application/offset+octet-stream\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        10 * MIB
+    );
+    let mut stream = TcpStream::connect(stage.worker().address()).await?;
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&noise(10 * MIB)).await.context("it was cut off while it sent")?;
+    let mut said = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut said)).await??;
+    ensure!(said.starts_with("HTTP/1.1 409 ") && said.contains("upload-offset: 0\r\n"), "{said}");
     Ok(())
 }
 
