@@ -1,7 +1,11 @@
 //! A drain in the middle of long work: it moves to another worker at once, costs no attempt, and next to nothing of the work is done
 //! twice. The output is held against that of a run which nobody disturbed.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::media;
@@ -9,6 +13,8 @@ use longshore_tests::postgres::Postgres;
 use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
+use rustix::fs::OFlags;
+use rustix::pty::{self, OpenptFlags};
 use serde_json::{Value, json};
 
 const ROLLS: usize = 10;
@@ -19,27 +25,52 @@ const MOST_WORK: f64 = 1.15;
 /// From one attempt's end to the next one's start, on a busy machine.
 const SOON_SECONDS: f64 = 10.0;
 
-/// An ffmpeg that counts: it writes a line to a file of `dir` for each frame it encodes.
-fn counting_ffmpeg(dir: &Path) -> Result<String> {
-    use std::os::unix::fs::PermissionsExt;
-    let program = dir.join("counting-ffmpeg");
-    let counted = dir.join("counted");
-    std::fs::create_dir(&counted)?;
-    let script = format!("#!/bin/sh\nexec ffmpeg -vstats_file '{}'/$$ \"$@\"\n", counted.display());
-    std::fs::write(&program, script)?;
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
-    Ok(program.to_string_lossy().into_owned())
+/// Counts the frames that are encoded, on a terminal: there an ffmpeg writes the line of each frame at once, while one that is killed
+/// as it writes into a file takes its last lines with it.
+struct Counter {
+    terminal: File,
+    place: PathBuf,
+    counts: Receiver<usize>,
 }
 
-/// The frames encoded since the last look.
-fn encoded(dir: &Path) -> Result<usize> {
-    let mut frames = 0;
-    for entry in std::fs::read_dir(dir.join("counted"))? {
-        let path = entry?.path();
-        frames += std::fs::read_to_string(&path)?.lines().filter(|line| line.contains("frame=")).count();
-        std::fs::remove_file(path)?;
+impl Counter {
+    const LOOK: &str = "look";
+
+    fn start() -> Result<Counter> {
+        let ours = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        pty::grantpt(&ours)?;
+        pty::unlockpt(&ours)?;
+        let place = PathBuf::from(pty::ptsname(&ours, vec![])?.into_string()?);
+        // Held open, or there would be no terminal any more between two ffmpegs.
+        let terminal =
+            File::options().read(true).write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed()).open(&place)?;
+        let (counted, counts) = channel();
+        std::thread::spawn(move || {
+            let mut frames = 0;
+            for line in BufReader::new(File::from(ours)).lines().map_while(Result::ok) {
+                frames += usize::from(line.contains("frame="));
+                if line.trim() == Counter::LOOK && counted.send(std::mem::take(&mut frames)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Counter { terminal, place, counts })
     }
-    Ok(frames)
+
+    /// An ffmpeg that is counted.
+    fn ffmpeg(&self, dir: &Path) -> Result<String> {
+        let program = dir.join("counting-ffmpeg");
+        let script = format!("#!/bin/sh\nexec ffmpeg -vstats_file '{}' \"$@\"\n", self.place.display());
+        std::fs::write(&program, script)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        Ok(program.to_string_lossy().into_owned())
+    }
+
+    /// The frames encoded since the last look: all that was written before this line.
+    fn frames(&self) -> Result<usize> {
+        writeln!(&self.terminal, "{}", Counter::LOOK)?;
+        self.counts.recv_timeout(PATIENCE).context("the terminal does not answer")
+    }
 }
 
 /// The video's frames with their times, the first the first.
@@ -78,7 +109,7 @@ fn fraction(job: &Value) -> f64 {
 }
 
 /// Drains the worker that runs the job and starts another, ten times over. Answers how many frames were encoded by then.
-async fn roll(stage: &mut Stage, id: &str, whole: usize) -> Result<usize> {
+async fn roll(stage: &mut Stage, counter: &Counter, id: &str, whole: usize) -> Result<usize> {
     let (mut reached, mut worked) = (0.0, 0);
     for attempt in 1..=ROLLS {
         let further = |job: &Value| {
@@ -92,7 +123,7 @@ async fn roll(stage: &mut Stage, id: &str, whole: usize) -> Result<usize> {
         let done = worked as f64 / whole as f64;
         ensure!(reached > 0.8 * done, "it shows {reached} when {done} of the work is done: {job}");
         ensure!(stage.drain_worker().await? == 0);
-        worked += encoded(stage.dir.path())?;
+        worked += counter.frames()?;
         stage.start_worker().await?;
     }
     Ok(worked)
@@ -118,8 +149,9 @@ const LONG: std::time::Duration = std::time::Duration::from_secs(300);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcode_outlives_ten_rolls_of_all_workers_and_hardly_a_frame_is_encoded_twice() -> Result<()> {
     let (broker, database) = (RabbitMq::shared().await?.vhost().await?, Postgres::shared().await?.database().await?);
+    let counter = Counter::start()?;
     let mut stage = Stage::on_with(&database, &broker, |launch, dir| {
-        let launch = launch.env("LONGSHORE_TRANSCODE_FFMPEG", &counting_ffmpeg(dir)?);
+        let launch = launch.env("LONGSHORE_TRANSCODE_FFMPEG", &counter.ffmpeg(dir)?);
         // On one thread, so that the machine is not faster than ten rolls.
         Ok(launch.env("LONGSHORE_TRANSCODE_SEGMENT_SECONDS", "2").env("LONGSHORE_TRANSCODE_THREADS", "1"))
     })
@@ -130,15 +162,15 @@ async fn a_transcode_outlives_ten_rolls_of_all_workers_and_hardly_a_frame_is_enc
     let clean = stage.submit("media.transcode", payload.clone()).await?;
     let job = stage.settled_within(&clean, LONG).await?;
     ensure!(job["state"] == "completed", "{job}");
-    let clean_work = encoded(stage.dir.path())?;
+    let clean_work = counter.frames()?;
     ensure!(clean_work == SECONDS as usize * 25, "{clean_work} frames: the count cannot be trusted");
 
     let rolled = stage.submit("media.transcode", payload).await?;
-    let worked = roll(&mut stage, &rolled, clean_work).await?;
+    let worked = roll(&mut stage, &counter, &rolled, clean_work).await?;
     let job = stage.settled_within(&rolled, LONG).await?;
     ensure!(job["state"] == "completed", "{job}");
     moved_at_once(&job)?;
-    let work = (worked + encoded(stage.dir.path())?) as f64 / clean_work as f64;
+    let work = (worked + counter.frames()?) as f64 / clean_work as f64;
     ensure!((1.0..=MOST_WORK).contains(&work), "{work} times the work");
 
     let (clean, rolled) = (stage.download(&clean, "video.mp4").await?, stage.download(&rolled, "video.mp4").await?);
