@@ -75,18 +75,6 @@ fn check_type(headers: &HeaderMap) -> Answer<()> {
     }
 }
 
-/// The refusal of a body whose sender may be in the midst of it: what still comes is read and dropped, for at most this long. Many
-/// write all before they read anything, and a server that closed on them would take its answer with it.
-pub(super) async fn heard(body: Body, refusal: Refusal, within: Duration) -> Refusal {
-    let pass_over = async {
-        let mut body = body.into_data_stream();
-        while let Some(Ok(_)) = body.next().await {}
-    };
-    // Whoever sends for ever is not waited for.
-    let _ = tokio::time::timeout(within, pass_over).await;
-    refusal
-}
-
 async fn collect(body: impl Stream<Item = Result<Bytes, BodyError>>, limit: u64) -> Answer<Bytes> {
     let (mut body, mut whole) = (std::pin::pin!(body), BytesMut::new());
     while let Some(chunk) = body.next().await {

@@ -5,6 +5,7 @@
 mod pace;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::pace::{Pace, Paced};
+use self::unread::lend;
 use super::ApiSettings;
 use super::auth::anonymous::{Address, Peer};
 use crate::stop::Stop;
@@ -172,10 +174,11 @@ async fn converse(
     settings: &ApiSettings,
 ) {
     let Visit { peer, from, router, stop } = visit;
+    let body_idle = settings.body_idle;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(from);
-        paced(router.clone(), request, Arc::clone(&pace))
+        paced(router.clone(), request, Arc::clone(&pace), body_idle)
     });
     let mut http = http1::Builder::new();
     // hyper's own limit on a head runs from the last answer on: it is the limit on idleness.
@@ -193,9 +196,17 @@ async fn converse(
     }
 }
 
-async fn paced(router: Router, request: Request<Incoming>, pace: Arc<Pace>) -> Result<Response, Infallible> {
+async fn paced(
+    router: Router,
+    request: Request<Incoming>,
+    pace: Arc<Pace>,
+    body_idle: Duration,
+) -> Result<Response, Infallible> {
     let _turn = pace.begin();
-    TowerToHyperService::new(router).call(request).await
+    let (request, unread) = lend(request);
+    let answer = TowerToHyperService::new(router).call(request).await;
+    unread.pass_over(body_idle).await;
+    answer
 }
 
 async fn turn_away(stream: TcpStream, tls: Option<TlsAcceptor>) -> std::io::Result<()> {

@@ -121,10 +121,11 @@ pub(super) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    let (upload, chunk) = match fits(&api, &caller, id, &uri, &headers).await {
-        Ok(fits) => fits,
-        Err(refusal) => return Err(body::heard(body, refusal, api.settings.body_idle).await),
-    };
+    tus::speaks(&headers)?;
+    let chunk = tus::chunk(&headers)?;
+    body::check_encoding(&headers)?;
+    let upload = api.desk(&caller).upload(id).await?.ok_or_else(|| nothing("upload", &uri))?;
+    tus::judge(&chunk, upload.stand.received, upload.bytes)?;
     let owner = Arc::clone(&api);
     // To its end: what came before the line broke is kept by the code behind the body, which a dropped handler never reaches.
     let taken = async move {
@@ -135,16 +136,6 @@ pub(super) async fn patch(
     let mut answer = StatusCode::NO_CONTENT.into_response();
     answer.headers_mut().extend(standing(&upload)?);
     Ok(answer)
-}
-
-/// Whether bytes that are announced so are the next ones.
-async fn fits(api: &Api, caller: &Caller, id: Uuid, uri: &Uri, headers: &HeaderMap) -> Answer<(Upload, tus::Chunk)> {
-    tus::speaks(headers)?;
-    let chunk = tus::chunk(headers)?;
-    body::check_encoding(headers)?;
-    let upload = api.desk(caller).upload(id).await?.ok_or_else(|| nothing("upload", uri))?;
-    tus::judge(&chunk, upload.stand.received, upload.bytes)?;
-    Ok((upload, chunk))
 }
 
 /// `DELETE /v1/uploads/{id}`: the upload goes, and its file if it is one that no job has named.

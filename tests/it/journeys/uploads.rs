@@ -157,19 +157,23 @@ async fn of_many_requests_at_once_at_two_processes_one_appends_and_no_bytes_are_
 /// Many senders write all of a request before they read anything of the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_is_refused_hears_why_though_it_sends_all_of_it_first() -> Result<()> {
-    let stage = Stage::embedded().await?;
-    let path = begin(&stage.http, 20 * MIB).await?;
-    let head = format!(
-        "PATCH {path} HTTP/1.1\r\nhost: localhost\r\ntus-resumable: 1.0.0\r\nupload-offset: 7\r\n\
-         content-type: application/offset+octet-stream\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        10 * MIB
-    );
-    let mut stream = TcpStream::connect(stage.worker().address()).await?;
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(&noise(10 * MIB)).await.context("it was cut off while it sent")?;
-    let mut said = String::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut said)).await??;
-    ensure!(said.starts_with("HTTP/1.1 409 ") && said.contains("upload-offset: 0\r\n"), "{said}");
+    let stage = Stage::embedded_with(&[("LONGSHORE_API_MAX_UPLOAD_BYTES", "5000000")]).await?;
+    let path = begin(&stage.http, 4 * MIB).await?;
+    let tus = "tus-resumable: 1.0.0\r\ncontent-type: application/offset+octet-stream\r\nupload-offset: 7";
+    let calls = [
+        (format!("PATCH {path} HTTP/1.1\r\n{tus}"), "HTTP/1.1 409 ", "upload-offset: 0\r\n"),
+        ("POST /v1/files HTTP/1.1".to_owned(), "HTTP/1.1 413 ", "5000000"),
+        ("POST /v1/nowhere HTTP/1.1".to_owned(), "HTTP/1.1 404 ", "not_found"),
+    ];
+    for (head, status, why) in calls {
+        let head = format!("{head}\r\nhost: localhost\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", 10 * MIB);
+        let mut stream = TcpStream::connect(stage.worker().address()).await?;
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&noise(10 * MIB)).await.with_context(|| format!("cut off while it sent: {head}"))?;
+        let mut said = String::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_string(&mut said)).await??;
+        ensure!(said.starts_with(status) && said.contains(why), "{head}{said}");
+    }
     Ok(())
 }
 

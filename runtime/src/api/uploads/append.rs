@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::tus::{self, Chunk, Summing};
 use crate::api::Api;
-use crate::api::body::{self, BodyError, stream};
+use crate::api::body::{BodyError, stream};
 use crate::api::problem::{Answer, Fault, Refusal};
 use crate::ledger::uploads::{Hold, Stand, Upload};
 use crate::storage::draft::{Draft, Which, Writer};
@@ -63,10 +63,15 @@ struct Appending<'a> {
 /// Takes the bytes of a chunk; the upload as it stands then.
 pub(super) async fn append(api: &Api, upload: Upload, chunk: Chunk, body: Body) -> Answer<Upload> {
     let (id, asked) = (Uuid::now_v7(), Instant::now());
-    let held = match hold(api, &upload, &chunk, id).await {
-        Ok(upload) if upload.done => return Ok(upload), // a whole one has nothing to lock
-        Ok(upload) => upload,
-        Err(refusal) => return Err(body::heard(body, refusal, api.settings.body_idle).await),
+    let held = match api.ask(api.ledger.hold_upload(upload.id, id, chunk.at, LEASE)).await? {
+        Hold::Granted(upload) => upload,
+        Hold::Refused(upload) if upload.stand.received != chunk.at => {
+            return Err(tus::elsewhere(chunk.at, upload.stand.received));
+        }
+        // A whole one has nothing to lock.
+        Hold::Refused(upload) if upload.done => return Ok(upload),
+        Hold::Refused(_) => return Err(Refusal::locked()),
+        Hold::Unknown => return Err(gone()),
     };
     let opened = open(api, &held, id, &chunk, asked + LEASE).await;
     match opened {
@@ -77,19 +82,6 @@ pub(super) async fn append(api: &Api, upload: Upload, chunk: Chunk, body: Body) 
             let _ = api.ask(let_go).await;
             Err(refusal)
         }
-    }
-}
-
-/// The lease, unless somebody else has it; or the upload, if it is done.
-async fn hold(api: &Api, upload: &Upload, chunk: &Chunk, id: Uuid) -> Answer<Upload> {
-    match api.ask(api.ledger.hold_upload(upload.id, id, chunk.at, LEASE)).await? {
-        Hold::Granted(upload) => Ok(upload),
-        Hold::Refused(upload) if upload.stand.received != chunk.at => {
-            Err(tus::elsewhere(chunk.at, upload.stand.received))
-        }
-        Hold::Refused(upload) if upload.done => Ok(upload),
-        Hold::Refused(_) => Err(Refusal::locked()),
-        Hold::Unknown => Err(gone()),
     }
 }
 
