@@ -20,6 +20,7 @@ pub mod preflight;
 mod simulation;
 pub mod stop;
 pub mod storage;
+mod sweep;
 pub mod telemetry;
 pub mod tenant;
 pub mod tls;

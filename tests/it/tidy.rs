@@ -77,6 +77,7 @@ fn every_forbidden_arrow_is_found() {
         ("runtime/src/ledger/sqlite.rs", "use crate::broker::Broker as B;"),
         ("runtime/src/broker/link.rs", "fn f(l: &crate::ledger::Ledger) {}"),
         ("runtime/src/api/health.rs", "use crate::worker;"),
+        ("runtime/src/api/uploads.rs", "use crate::agents::janitor;"),
         ("runtime/src/worker/slots.rs", "use super::super::api::problem;"),
         ("runtime/src/agents/relay.rs", "use crate::api::A; use crate::worker::W;"),
         ("runtime/src/broker/topology.rs", "use lapin::options::QueueDeclareOptions;"),

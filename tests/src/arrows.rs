@@ -64,8 +64,12 @@ const KEPT: [(&[&str], &[&str]); 6] = [
 
 /// Rooms of the runtime that don't know each other. `notify` stands between ledger and broker: it reads the one's events and makes
 /// the other's announcements, and neither knows it.
-const STRANGERS: [(&str, &[&str]); 4] =
-    [("ledger", &["broker", "notify"]), ("broker", &["ledger", "notify"]), ("api", &["worker"]), ("worker", &["api"])];
+const STRANGERS: [(&str, &[&str]); 4] = [
+    ("ledger", &["broker", "notify"]),
+    ("broker", &["ledger", "notify"]),
+    ("api", &["worker", "agents"]),
+    ("worker", &["api"]),
+];
 
 /// Where the API and the worker meet; the configuration holds the settings of both.
 const MEETING_ROOMS: [&str; 5] = ["app", "cli", "config", "lib", "main"];

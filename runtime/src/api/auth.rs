@@ -199,18 +199,21 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
     }
     let peer = request.extensions().get::<Peer>().copied();
     let origin = Origin::of(&request);
-    let call = format!("{} {}", method(&request), template.as_ref().map_or("", MatchedPath::as_str));
     let caller = match api.caller(request.headers(), peer).await {
         Ok(caller) => Caller { origin, ..caller },
         Err(refusal) => {
             if refusal.fault() == Fault::Unauthenticated {
-                api.note_refusal(origin.actor("unknown".to_owned()), Tenant::default(), call);
+                api.note_refusal(
+                    origin.actor("unknown".to_owned()),
+                    Tenant::default(),
+                    called(&request, template.as_ref()),
+                );
             }
             return refusal.into_response();
         }
     };
     if let Err(refusal) = caller.may(need) {
-        api.note_refusal(caller.actor(), caller.tenant.clone(), call);
+        api.note_refusal(caller.actor(), caller.tenant.clone(), called(&request, template.as_ref()));
         return refusal.into_response();
     }
     let left = match api.limits.take(&caller) {
@@ -221,6 +224,11 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
     let mut answer = next.run(request).await;
     answer.headers_mut().extend(left);
     while_welcome(answer, api, caller)
+}
+
+/// The call by its name, for the audit log.
+fn called(request: &Request, template: Option<&MatchedPath>) -> String {
+    format!("{} {}", method(request), template.map_or("", MatchedPath::as_str))
 }
 
 fn method(request: &Request) -> &str {

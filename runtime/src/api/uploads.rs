@@ -21,10 +21,10 @@ use super::auth::Caller;
 use super::params::{UploadInPath, nothing};
 use super::problem::{Answer, Fault, Refusal};
 use super::{Api, body, json};
-use crate::agents::janitor::sweep_upload;
 use crate::ledger::File;
 use crate::ledger::uploads::{Dooming, NewUpload, Upload};
 use crate::storage::draft::Which;
+use crate::sweep;
 use crate::tenant::Tenant;
 
 /// `OPTIONS /v1/uploads`: what is spoken here.
@@ -154,7 +154,7 @@ pub(super) async fn remove(
             let owner = Arc::clone(&api);
             // It is gone for everybody already; what fails here is the janitor's to do again.
             let swept = async move {
-                if let Err(error) = sweep_upload(owner.ledger.as_ref(), &owner.storage, &upload).await {
+                if let Err(error) = sweep::upload(owner.ledger.as_ref(), &owner.storage, &upload).await {
                     tracing::warn!(upload.id = %upload.id, %error, "the bytes of a removed upload are left to the janitor");
                 }
                 Ok(())
