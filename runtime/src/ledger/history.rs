@@ -68,10 +68,10 @@ pub(super) fn events(outline: &Outline, lines: &[Line]) -> Vec<Event> {
     events
 }
 
-/// Those of these histories that happened since this moment; `None` for more than `limit` jobs.
-pub(super) fn since(jobs: Vec<Unannounced>, since: Timestamp, limit: usize) -> Option<Vec<Event>> {
-    let few = jobs.len() <= limit;
-    few.then(|| jobs.into_iter().flat_map(|job| job.events).filter(|event| event.at >= since).collect())
+/// All of these histories; `None` for more than `limit` jobs. What happened to them before is among it: it may have been announced
+/// with what happened last.
+pub(super) fn of_all(jobs: Vec<Unannounced>, limit: usize) -> Option<Vec<Event>> {
+    (jobs.len() <= limit).then(|| jobs.into_iter().flat_map(|job| job.events).collect())
 }
 
 /// The event of an attempt's end. The statement that ends it tells the same by the same rule.

@@ -1,7 +1,8 @@
 //! What happened lately to all jobs, for whoever follows them all: the events heard from the broker, in a bounded [`ring`], filled
 //! from the ledger where something may not have been heard. It starts with its first reader and keeps nothing on disk.
 //!
-//! A gap is filled by a scan of the jobs for those that changed since, and not by an index: one on a column that every
+//! While somebody reads, the ledger is asked each second up to when everything is announced: without that a reader's place would leave
+//! out, at another process, what is announced late. A gap is filled by a scan of the jobs for those that changed since, and not by an index: one on a column that every
 //! transition moves would cost every claim and record its HOT path, for something that happens when a connection breaks.
 //! One scan at a time serves all readers, and what it may bring is limited. Read [`crate::api`] for who reads.
 
@@ -21,7 +22,7 @@ use self::ring::{Resumed, Ring};
 use super::feed::Feed;
 use super::topic;
 use crate::broker::{self, Announcement};
-use crate::ledger::{Answer, Event, Ledger};
+use crate::ledger::{Announced, Answer, Event, Ledger};
 use crate::stop::Stop;
 use crate::tenant::Tenant;
 
@@ -29,6 +30,8 @@ use crate::tenant::Tenant;
 const BATCH: usize = 64;
 /// The wait before the ledger is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// So often it is asked what is announced.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What it may keep and ask for.
 #[derive(Debug, Clone, Copy)]
@@ -105,8 +108,7 @@ impl Window {
     pub async fn open(stop: &Stop, ledger: Arc<dyn Ledger>, feed: &Feed, limits: Limits) -> Answer<Self> {
         // First the ear, then the time: whatever happens from then on is heard, or a gap is.
         let heard = feed.listen();
-        let now = ledger.now().await?;
-        let ring = Mutex::new(Ring::new(limits.ring_bytes, epoch(), now.as_microsecond()));
+        let ring = Mutex::new(empty(limits.ring_bytes, &ledger.announced().await?));
         let (news, filling) = (watch::Sender::new(()), tokio::sync::Mutex::default());
         let inner = Inner { ring, news, filling, ledger, limits, stop: stop.clone() };
         let window = Self { inner: Arc::new(inner) };
@@ -114,6 +116,12 @@ impl Window {
         stop.spawn("window", async move {
             let token = listener.inner.stop.token();
             token.run_until_cancelled(listener.hear_all(heard)).await;
+        });
+        let asker = window.clone();
+        stop.spawn("window settling", async move {
+            while asker.inner.stop.sleep(SETTLE_EVERY).await {
+                asker.settle().await;
+            }
         });
         Ok(window)
     }
@@ -146,7 +154,7 @@ impl Window {
         }
         Ok(match resumed {
             Resumed::At(place) => (place, None),
-            Resumed::Lost(place) => (place, Some((Hole::Forgotten, cursor.mark_us))),
+            Resumed::Lost(place) => (place, Some((Hole::Forgotten, cursor.settled_us))),
             Resumed::Ask(_) => unreachable!("what was asked for is filled in or refused"),
         })
     }
@@ -163,6 +171,18 @@ impl Window {
             told.filter_map(|event| read(&topic::announcement(event))).collect()
         };
         Ok(events.map(told))
+    }
+
+    /// Asks how far everything is announced. Without an answer the places that readers are given stay where they are.
+    async fn settle(&self) {
+        if self.inner.news.receiver_count() == 0 {
+            return;
+        }
+        match tokio::time::timeout(self.inner.limits.patience, self.inner.ledger.announced()).await {
+            Ok(Ok(Announced { now, to })) => self.ring().settle(now.as_microsecond(), to.as_microsecond()),
+            Ok(Err(error)) => tracing::debug!(%error, "how far everything is announced is not known"),
+            Err(_) => tracing::debug!("how far everything is announced is not answered"),
+        }
     }
 
     async fn hear_all(&self, mut heard: mpsc::Receiver<broker::Heard<Announcement>>) {
@@ -209,8 +229,8 @@ impl Window {
                 events.into_iter().for_each(|event| ring.push(event));
             }
             None => {
-                let now = self.inner.ledger.now().await?;
-                *self.ring() = Ring::new(self.inner.limits.ring_bytes, epoch(), now.as_microsecond());
+                let announced = self.inner.ledger.announced().await?;
+                *self.ring() = empty(self.inner.limits.ring_bytes, &announced);
             }
         }
         Ok(())
@@ -255,7 +275,7 @@ impl Reader {
         loop {
             let Some(page) = ring.read(self.at, BATCH, |event| self.wanted.has(event)) else {
                 let hole = if ring.is_foreign(self.at) { Hole::Forgotten } else { Hole::Lagged };
-                let since_us = std::mem::replace(&mut self.at, ring.start()).mark_us;
+                let since_us = std::mem::replace(&mut self.at, ring.start()).settled_us;
                 return vec![Told::Hole(hole, since_us, self.at)];
             };
             let is_last = page.end == self.at;
@@ -295,6 +315,10 @@ fn read(announcement: &Announcement) -> Option<Happened> {
     let (id, tenant, body) = (announcement.id.parse().ok()?, announcement.tenant.clone(), announcement.body.clone());
     let word = data.event.word();
     Some(Happened { id, tenant, kind: data.kind, state: data.state, word, at_us: time.as_microsecond(), body })
+}
+
+fn empty(ring_bytes: usize, Announced { now, to }: &Announced) -> Ring {
+    Ring::new(ring_bytes, epoch(), now.as_microsecond(), to.as_microsecond())
 }
 
 /// Tells one life of a ring from every other.

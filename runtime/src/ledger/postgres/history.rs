@@ -33,7 +33,7 @@ impl Postgres {
         }
         let ids: Vec<Uuid> = changed.iter().map(|row| row.get("id")).collect();
         let jobs = self.histories(&ids).await?;
-        Ok(history::since(jobs.into_values().collect(), since, limit))
+        Ok(history::of_all(jobs.into_values().collect(), limit))
     }
 
     /// The histories of these jobs.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, READY, long_ms};
-use crate::ledger::{Answer, Census, Patience, Ready, Unannounced};
+use crate::ledger::{Announced, Answer, Census, Patience, Ready, Unannounced};
 
 impl Postgres {
     pub(super) async fn give_to_relay(&self, job: JobId, version: i64) -> Answer<()> {
@@ -74,6 +74,15 @@ impl Postgres {
         }
         let jobs: Vec<Uuid> = rows.iter().map(|row| row.get("id")).collect();
         Ok(self.histories(&jobs).await?.into_values().collect())
+    }
+
+    /// What workers still owe is in their heartbeats, everything else carries the mark. Before a worker's row goes,
+    /// the mark is set in the same transaction.
+    pub(super) async fn read_announced(&self) -> Answer<Announced> {
+        let sql = "select now(), least(now(), (select min(announced_to) from workers), \
+             (select min(changed_at) from jobs where unannounced))";
+        let row = self.one(sql, &[]).await?.expect("select without from answers one row");
+        Ok(Announced { now: row.get(0), to: row.get(1) })
     }
 
     pub(super) async fn owe(&self, jobs: &[(JobId, i64)]) -> Answer<()> {

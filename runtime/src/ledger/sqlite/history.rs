@@ -17,11 +17,11 @@ pub(super) fn of(db: &Connection, job: JobId) -> Answer<Option<Vec<Event>>> {
     Ok(owed(db, "where id = ?1", [Id(job.0)])?.pop().map(|owed| owed.events))
 }
 
-/// What happened since, unless it happened to more than `limit` jobs.
+/// The histories of the jobs that changed since, unless they are more than `limit`.
 pub(super) fn since(db: &Connection, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
     let enough = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let jobs = owed(db, "where changed_at >= ?1 limit ?2", [columns::micros(since), enough])?;
-    Ok(history::since(jobs, since, limit))
+    Ok(history::of_all(jobs, limit))
 }
 
 /// The histories of the jobs that `which` (`where ...`) finds.

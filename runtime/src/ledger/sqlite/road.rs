@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::columns::{self, Columns, Id};
 use super::history;
 use super::jobs::count;
-use crate::ledger::{Answer, Census, Patience, Ready, Unannounced};
+use crate::ledger::{Announced, Answer, Census, Patience, Ready, Unannounced};
 
 pub(super) fn unqueue(db: &Connection, now: i64, job: JobId, version: i64) -> Answer<()> {
     let sql = "update jobs set queued_at = null, due_at = ?3, unannounced = 1 \
@@ -67,6 +67,14 @@ pub(super) fn count_dead(db: &Connection) -> Answer<Vec<(String, u64)>> {
 
 pub(super) fn unannounced(db: &Connection, limit: usize) -> Answer<Vec<Unannounced>> {
     history::owed(db, "where unannounced = 1 order by changed_at limit ?1", [count(limit)])
+}
+
+/// What workers still owe is in their heartbeats, everything else carries the mark.
+pub(super) fn announced(db: &Connection, now: i64) -> Answer<Announced> {
+    let sql = "select min(?1, coalesce((select min(announced_to) from workers), ?1), \
+         coalesce((select min(changed_at) from jobs where unannounced = 1), ?1))";
+    let to = db.prepare_cached(sql)?.query_row([now], |row| row.get(0))?;
+    Ok(Announced { now: columns::moment(now)?, to: columns::moment(to)? })
 }
 
 /// Sets the mark, wherever the job is since that version.

@@ -1,19 +1,29 @@
 //! The last events that one API process heard, in the order in which it heard them, up to so many bytes; and where a reader that
 //! comes back goes on. Pure: no clock, no I/O. It never guesses: a place that it does not reach is said to be out of reach.
-//! Read [`super`] for who fills it.
+//!
+//! An event may be announced long after it happened: its worker died before, or could not reach the broker. So a place is not "all up
+//! to the latest moment heard of", which would leave such a one out at another process. It is "all up to the moment that the ledger
+//! called announced", and that counts here once something has been heard that happened after the ledger was asked: then whatever
+//! was announced before came before. Read [`super`] for who fills it.
 
-use std::collections::{HashSet, VecDeque};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use longshore_sdk::JobId;
 use longshore_sdk::api::{EventId, JobState};
 
 use crate::tenant::Tenant;
 
-/// Two processes that hear one announcement have heard the same of the ledger's time before it, but for so much: they resume each
-/// other's readers this much earlier, and tell what lies within it twice.
-const OVERLAP_US: i64 = 5_000_000;
+/// An announcement that the broker neither takes nor refuses is left to the relay within this time, and only then owed in the ledger:
+/// readers are resumed this much earlier, and told twice what lies within it.
+const OVERLAP_US: i64 = 10_000_000;
+/// The ledger's answers that wait for something to be heard after them.
+const MOST_ANSWERS: usize = 64;
 /// What an event costs beside its body.
 const ENTRY_BYTES: usize = 256;
 /// Far from either end: events are added in front, too.
@@ -32,7 +42,7 @@ pub struct Happened {
     pub state: JobState,
     /// What happened, in a word.
     pub word: &'static str,
-    /// When, by the ledger's clock, in microseconds.
+    /// When, by the ledger's clock, in microseconds; of progress, by its worker's.
     pub at_us: i64,
     /// All of it, as JSON.
     pub body: Bytes,
@@ -42,8 +52,8 @@ pub struct Happened {
 /// hole at any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The latest moment of the ledger's time that was heard of before this place, in microseconds.
-    pub mark_us: i64,
+    /// Everything that happened before this moment was heard before this place, in microseconds of the ledger's time.
+    pub settled_us: i64,
     epoch: u32,
     next: u64,
 }
@@ -70,7 +80,9 @@ pub(super) struct Page {
 }
 
 struct Entry {
+    /// The latest moment that was heard of up to here.
     mark_us: i64,
+    settled_us: i64,
     event: Happened,
 }
 
@@ -85,9 +97,14 @@ pub(super) struct Ring {
     known: HashSet<EventId>,
     /// Changes when the numbers begin anew.
     epoch: u32,
-    /// All that was announced from this moment on is here.
+    /// Of what is announced after a place, whatever happened from this moment on is here.
     covers_us: i64,
     mark_us: i64,
+    settled_us: i64,
+    /// That of the place before the first entry.
+    settled_first_us: i64,
+    /// When the ledger was asked and up to when it called everything announced, oldest first.
+    answers: VecDeque<(i64, i64)>,
     /// Something was dropped for want of room, so that nothing can be put before what is left.
     full: bool,
     /// Too much happened since this moment.
@@ -95,9 +112,9 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(limit_bytes: usize, epoch: u32, now_us: i64) -> Self {
-        let (entries, known) = (VecDeque::new(), HashSet::new());
-        let (covers_us, mark_us) = (now_us, now_us);
+    /// From `now_us` on, when everything that happened before `settled_us` was announced.
+    pub(super) fn new(limit_bytes: usize, epoch: u32, now_us: i64, settled_us: i64) -> Self {
+        let (entries, known, answers) = (VecDeque::new(), HashSet::new(), VecDeque::new());
         Self {
             entries,
             first: MIDDLE,
@@ -105,8 +122,11 @@ impl Ring {
             limit_bytes,
             known,
             epoch,
-            covers_us,
-            mark_us,
+            covers_us: now_us,
+            mark_us: now_us,
+            settled_us,
+            settled_first_us: settled_us,
+            answers,
             full: false,
             refused_us: i64::MIN,
         }
@@ -114,12 +134,20 @@ impl Ring {
 
     /// The moment to ask the ledger from, when something may not have been heard.
     pub(super) fn unsure_since(&self) -> i64 {
-        self.mark_us.saturating_sub(OVERLAP_US)
+        self.settled_us.saturating_sub(OVERLAP_US)
+    }
+
+    /// The ledger's answer: at `now_us` everything that happened before `settled_us` was announced.
+    pub(super) fn settle(&mut self, now_us: i64, settled_us: i64) {
+        if self.answers.len() == MOST_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((now_us, settled_us));
     }
 
     /// The end: what comes next has its place here.
     pub(super) fn end(&self) -> Cursor {
-        Cursor { mark_us: self.mark_us, epoch: self.epoch, next: self.first + self.entries.len() as u64 }
+        Cursor { settled_us: self.settled_us, epoch: self.epoch, next: self.first + self.entries.len() as u64 }
     }
 
     /// An event that was announced now, or that was found where nothing was heard.
@@ -127,16 +155,27 @@ impl Ring {
         if !self.known.insert(event.id) {
             return;
         }
-        self.mark_us = self.mark_us.max(event.at_us);
+        // A worker's clock says nothing of the ledger's.
+        if event.id.progress == 0 {
+            self.mark_us = self.mark_us.max(event.at_us);
+            self.believe(event.at_us);
+        }
         self.bytes += weight(&event);
-        self.entries.push_back(Entry { mark_us: self.mark_us, event });
+        self.entries.push_back(Entry { mark_us: self.mark_us, settled_us: self.settled_us, event });
         while self.bytes > self.limit_bytes {
             self.drop_first();
         }
     }
 
-    /// What the ledger says happened since `since_us`, or that it is too much: it goes in front, for those who come back. What of it
-    /// is announced yet, late, is told then to those who read on.
+    /// What the ledger was asked before this moment counts now: whatever was announced by then is here.
+    fn believe(&mut self, heard_us: i64) {
+        while let Some((_, settled_us)) = self.answers.pop_front_if(|(asked_us, _)| *asked_us <= heard_us) {
+            self.settled_us = self.settled_us.max(settled_us);
+        }
+    }
+
+    /// What the ledger says happened to the jobs that changed since `since_us`, or that it is too much: it goes in front, for those
+    /// who come back. What of it is announced yet, late, is told then to those who read on.
     pub(super) fn fill(&mut self, since_us: i64, events: Option<Vec<Happened>>) {
         let unknown = events.map(|mut events| {
             events.retain(|event| !self.known.contains(&event.id));
@@ -147,12 +186,16 @@ impl Ring {
             return;
         };
         self.bytes = bytes;
-        events.sort_by_key(|event| (event.at_us, event.id));
+        let changed = last_changes(&events);
+        let changed_us = |event: &Happened| changed[&event.id.job];
+        events.sort_by_key(|event| (changed_us(event), event.id));
         let latest = self.entries.front().map_or(self.mark_us, |first| first.mark_us);
         self.first -= events.len() as u64;
         self.covers_us = self.covers_us.min(since_us);
+        self.settled_first_us = self.settled_first_us.min(since_us);
         for event in events.into_iter().rev() {
-            self.entries.push_front(Entry { mark_us: event.at_us.min(latest), event });
+            let mark_us = changed_us(&event).min(latest);
+            self.entries.push_front(Entry { mark_us, settled_us: mark_us.min(self.settled_us), event });
         }
     }
 
@@ -161,7 +204,7 @@ impl Ring {
         if cursor.epoch == self.epoch && (self.first..=self.end().next).contains(&cursor.next) {
             return Resumed::At(cursor);
         }
-        let since = cursor.mark_us.saturating_sub(OVERLAP_US);
+        let since = cursor.settled_us.saturating_sub(OVERLAP_US);
         if since >= self.covers_us {
             let before = self.entries.partition_point(|entry| entry.mark_us < since);
             return Resumed::At(self.place(before));
@@ -190,11 +233,9 @@ impl Ring {
     }
 
     fn place(&self, index: usize) -> Cursor {
-        let mark_us = match index.checked_sub(1).and_then(|before| self.entries.get(before)) {
-            Some(before) => before.mark_us,
-            None => self.covers_us,
-        };
-        Cursor { mark_us, epoch: self.epoch, next: self.first + index as u64 }
+        let before = index.checked_sub(1).and_then(|before| self.entries.get(before));
+        let settled_us = before.map_or(self.settled_first_us, |before| before.settled_us);
+        Cursor { settled_us, epoch: self.epoch, next: self.first + index as u64 }
     }
 
     fn drop_first(&mut self) {
@@ -204,8 +245,19 @@ impl Ring {
         self.first += 1;
         // Others of the same moment may be gone as well.
         self.covers_us = self.covers_us.max(first.mark_us + 1);
+        self.settled_first_us = first.settled_us;
         self.full = true;
     }
+}
+
+/// When each job last changed, as far as these tell.
+fn last_changes(events: &[Happened]) -> HashMap<JobId, i64> {
+    let mut changed: HashMap<JobId, i64> = HashMap::new();
+    for event in events {
+        let last = changed.entry(event.id.job).or_insert(event.at_us);
+        *last = event.at_us.max(*last);
+    }
+    changed
 }
 
 fn weight(event: &Happened) -> usize {
@@ -214,7 +266,7 @@ fn weight(event: &Happened) -> usize {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:08x}-{}", self.mark_us, self.epoch, self.next)
+        write!(f, "{}-{:08x}-{}", self.settled_us, self.epoch, self.next)
     }
 }
 
@@ -223,135 +275,12 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let mut parts = text.split('-');
-        let (Some(mark), Some(epoch), Some(next), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(settled), Some(epoch), Some(next), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(NoCursor);
         };
-        let mark_us = mark.parse().map_err(|_| NoCursor)?;
+        let settled_us = settled.parse().map_err(|_| NoCursor)?;
         let epoch = u32::from_str_radix(epoch, 16).map_err(|_| NoCursor)?;
-        Ok(Self { mark_us, epoch, next: next.parse().map_err(|_| NoCursor)? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use longshore_sdk::JobId;
-
-    use super::*;
-
-    const SECOND: i64 = 1_000_000;
-
-    fn event(second: i64) -> Happened {
-        let id = EventId { job: JobId::fresh(), sequence: 1, progress: 0 };
-        let (kind, word) = ("demo".to_owned(), "accepted");
-        Happened {
-            id,
-            tenant: Tenant::default(),
-            kind,
-            state: JobState::Pending,
-            word,
-            at_us: second * SECOND,
-            body: Bytes::from_static(b"{}"),
-        }
-    }
-
-    fn ring(events: &[Happened]) -> Ring {
-        let mut ring = Ring::new(1 << 20, 1, 0);
-        events.iter().cloned().for_each(|event| ring.push(event));
-        ring
-    }
-
-    fn rest(ring: &Ring, from: Cursor) -> Vec<Happened> {
-        ring.read(from, 100, |_| true).expect("still there").events.into_iter().map(|(_, event)| event).collect()
-    }
-
-    fn resumed(ring: &Ring, cursor: Cursor) -> Vec<Happened> {
-        match ring.resume(cursor) {
-            Resumed::At(place) => rest(ring, place),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_reader_goes_on_exactly_where_it_was_at_the_process_that_told_it() {
-        let events: Vec<Happened> = (10..15).map(event).collect();
-        let ring = ring(&events);
-        let told = ring.read(ring.start(), 3, |_| true).unwrap().events;
-        assert_eq!(resumed(&ring, told[2].0), events[3..]);
-        let text = told[2].0.to_string();
-        assert_eq!(text.parse(), Ok(told[2].0));
-        assert_eq!(resumed(&ring, ring.end()), []);
-    }
-
-    #[test]
-    fn another_process_that_heard_the_same_in_another_order_leaves_nothing_out() {
-        let events: Vec<Happened> = (10..60).map(event).collect();
-        let mut other_order = events.clone();
-        other_order.chunks_mut(3).for_each(|few| few.reverse());
-        let (here, there) = (ring(&events), Ring { epoch: 2, ..ring(&other_order) });
-        for (told, (cursor, _)) in
-            here.read(here.start(), 100, |_| true).unwrap().events.into_iter().enumerate().skip(10)
-        {
-            let after = resumed(&there, cursor);
-            assert!(events[told + 1..].iter().all(|event| after.contains(event)), "after {told}");
-            assert!(after.len() <= events.len() - told + 9, "few are told again: {}", after.len());
-        }
-    }
-
-    #[test]
-    fn a_repeat_is_told_once() {
-        let event = event(10);
-        assert_eq!(ring(&[event.clone(), event.clone()]).entries.len(), 1);
-    }
-
-    #[test]
-    fn what_the_ledger_knows_of_the_time_before_is_told_to_those_who_come_back_and_to_nobody_else() {
-        let (old, late, new) = (event(3), event(8), event(20));
-        let mut ring = Ring::new(1 << 20, 1, 10 * SECOND);
-        ring.push(new.clone());
-        let reading = ring.end();
-        let elsewhere = Cursor { mark_us: 9 * SECOND, epoch: 7, next: 0 };
-        assert_eq!(ring.resume(elsewhere), Resumed::Ask(4 * SECOND));
-        ring.fill(4 * SECOND, Some(vec![new.clone(), late.clone(), old.clone()]));
-        assert_eq!(resumed(&ring, elsewhere), [late.clone(), new.clone()], "and what is too old for it is not");
-        assert_eq!(rest(&ring, reading), []);
-        // It is announced after all: who reads on has not heard it.
-        ring.push(late.clone());
-        assert_eq!(rest(&ring, reading), [late]);
-    }
-
-    #[test]
-    fn what_has_no_room_is_gone_and_whoever_was_there_is_told_so() {
-        let events: Vec<Happened> = (10..20).map(event).collect();
-        let mut ring = Ring::new(3 * weight(&events[0]), 1, 0);
-        let start = ring.end();
-        events.iter().cloned().for_each(|event| ring.push(event));
-        assert_eq!(ring.entries.len(), 3);
-        assert!(ring.known.len() == 3 && ring.bytes <= ring.limit_bytes);
-        assert!(ring.read(start, 10, |_| true).is_none());
-        let Resumed::Lost(rest_from) = ring.resume(start) else { panic!("out of reach") };
-        assert_eq!(rest(&ring, rest_from), events[7..]);
-        assert!(matches!(ring.resume(Cursor { mark_us: 21 * SECOND, epoch: 9, next: 4 }), Resumed::Lost(_)));
-        assert!(matches!(ring.resume(Cursor { mark_us: 23 * SECOND, epoch: 9, next: 4 }), Resumed::At(_)));
-    }
-
-    #[test]
-    fn too_much_for_the_ring_is_asked_for_once_and_not_for_every_reader_that_comes_back() {
-        let mut ring = Ring::new(2 * weight(&event(1)), 1, 100 * SECOND);
-        let away = |second: i64| Cursor { mark_us: second * SECOND, epoch: 9, next: 4 };
-        assert_eq!(ring.resume(away(50)), Resumed::Ask(45 * SECOND));
-        ring.fill(45 * SECOND, Some((60..70).map(event).collect()));
-        assert!(matches!(ring.resume(away(50)), Resumed::Lost(_)));
-        assert!(matches!(ring.resume(away(40)), Resumed::Lost(_)));
-        assert_eq!(ring.resume(away(90)), Resumed::Ask(85 * SECOND), "less may have happened since");
-        ring.fill(85 * SECOND, None);
-        assert!(matches!(ring.resume(away(90)), Resumed::Lost(_)));
-    }
-
-    #[test]
-    fn what_is_no_cursor_is_refused() {
-        for text in ["", "1", "1-2", "1-x-3", "1-2-3-4", "1-2-", "a-b-c", "01890a5d-ac96-774b-bcce-b302099a8057.3"] {
-            assert_eq!(text.parse::<Cursor>(), Err(NoCursor), "{text}");
-        }
+        Ok(Self { settled_us, epoch, next: next.parse().map_err(|_| NoCursor)? })
     }
 }

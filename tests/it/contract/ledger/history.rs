@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_runtime::job::state::State;
-use longshore_runtime::ledger::{Claimed, Ended, Event, Ledger, NewJob, Recorded, Replaying, Report, Settle, Whose};
+use longshore_runtime::ledger::{
+    Announced, Beat, Claimed, Ended, Event, Ledger, NewJob, Recorded, Replaying, Report, Settle, Whose,
+};
 use longshore_sdk::JobId;
 use longshore_tests::until::until;
 use uuid::Uuid;
@@ -65,27 +67,54 @@ pub(super) async fn a_history_is_what_was_told_at_every_step(ledger: Arc<dyn Led
     assert_eq!(ids, unique);
 }
 
-pub(super) async fn what_happened_since_a_moment_is_found_while_it_is_not_too_much(ledger: Arc<dyn Ledger>) {
+pub(super) async fn the_histories_of_what_changed_since_a_moment_are_found_while_they_are_not_too_many(
+    ledger: Arc<dyn Ledger>,
+) {
     let worker = worker(&*ledger, LONG).await;
+    let idle = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
     let old = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
-    let mut expected = attempt(&*ledger, worker, old, dead_letter()).await.to_vec();
-    let since = expected[0].at;
+    let mut expected = told(&*ledger, old).await;
+    let ended = attempt(&*ledger, worker, old, dead_letter()).await.to_vec();
+    let since = ended[0].at;
+    expected.extend(ended);
     let new = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
     expected.extend(told(&*ledger, new).await);
     expected.extend(attempt(&*ledger, worker, new, yielded()).await);
-    let mut found = ledger.events_since(since, 2).await.unwrap().expect("two jobs are few enough");
-    // Of one clock's tick, or not: what is older than the moment is not told.
-    found.retain(|event| event.id() != told_first(old));
+    let mut found = ledger.events_since(since, 3).await.unwrap().expect("few enough");
+    // Of one clock's tick, or not.
+    found.retain(|event| event.job != idle);
     found.sort_by_key(Event::id);
     expected.sort_by_key(Event::id);
-    assert_eq!(found, expected);
+    assert_eq!(found, expected, "what happened to them before is told, too");
     assert_eq!(ledger.events_since(since, 1).await.unwrap(), None);
     let later = since + jiff::SignedDuration::from_hours(1);
     assert_eq!(ledger.events_since(later, 0).await.unwrap(), Some(vec![]));
 }
 
-fn told_first(job: JobId) -> longshore_sdk::api::EventId {
-    longshore_sdk::api::EventId { job, sequence: 1, progress: 0 }
+pub(super) async fn what_somebody_owes_to_announce_holds_back_the_moment_up_to_which_everything_is(
+    ledger: Arc<dyn Ledger>,
+) {
+    let Announced { now, to } = ledger.announced().await.unwrap();
+    assert_eq!(now, to, "nobody owes anything");
+    // A worker that says in its heartbeats how far it is.
+    let id = worker(&*ledger, LONG).await;
+    let far = ledger.now().await.unwrap();
+    let beat = Beat { worker: id, busy: 0, announced_to: far, draining: false, peak_memory: None };
+    ledger.beat(&beat, LONG).await.unwrap().unwrap();
+    assert_eq!(ledger.announced().await.unwrap().to, far);
+    let job = made(&ledger.submit(&[new_job()]).await.unwrap()[0]).id;
+    let [_, ended] = attempt(&*ledger, id, job, dead_letter()).await;
+    let now = ledger.now().await.unwrap();
+    ledger.beat(&Beat { announced_to: now, ..beat.clone() }, LONG).await.unwrap();
+    assert_eq!(ledger.announced().await.unwrap().to, now);
+    // It dies before it announced that: its row goes, and the mark of its job is there.
+    ledger.beat(&Beat { announced_to: far, ..beat }, LONG).await.unwrap();
+    ledger.end_lease(id, "killed").await.unwrap();
+    ledger.rescue(CRASH_LIMIT, Whose::Expired).await.unwrap();
+    assert_eq!(ledger.announced().await.unwrap().to, ended.at);
+    ledger.mark_announced(&[(job, ended.version)]).await.unwrap();
+    let Announced { now, to } = ledger.announced().await.unwrap();
+    assert_eq!(now, to);
 }
 
 pub(super) async fn a_history_has_the_latest_progress_while_its_attempt_runs(ledger: Arc<dyn Ledger>) {
