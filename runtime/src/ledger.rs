@@ -63,6 +63,8 @@ pub trait Ledger: Webhooks + Uploads + Send + Sync + 'static {
     fn pool(&self) -> Pool;
     /// The ledger's clock: proof that it answers.
     async fn now(&self) -> Answer<Timestamp>;
+    /// Up to when everything that happened to jobs is announced. Only the acceptance of a job whose API died with it may come later.
+    async fn announced(&self) -> Answer<Announced>;
 
     // Submit and look.
 
@@ -78,9 +80,11 @@ pub trait Ledger: Webhooks + Uploads + Send + Sync + 'static {
     async fn attempts(&self, job: JobId) -> Answer<Vec<Attempt>>;
     /// Everything that happened to a job and was announced, in order: rebuilt from its row and its attempts, by one read.
     async fn history(&self, job: JobId) -> Answer<Option<Vec<Event>>>;
-    /// Everything that happened since this moment, as far as the jobs know it now, in no order; `None` if it happened to more than
-    /// `limit` jobs. A scan of the table: for gaps, not for loops.
+    /// The histories of the jobs that changed since this moment, whole and in no order; `None` if those are more than `limit` jobs.
+    /// A scan of the table: for gaps, not for loops.
     async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>>;
+    /// Whether a tenant's idempotency key is remembered.
+    async fn knows_key(&self, of: &Tenant, key: &str) -> Answer<bool>;
     /// Jobs, newest first.
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>>;
 

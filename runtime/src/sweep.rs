@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::ledger::uploads::Upload;
 use crate::ledger::{Ledger, LedgerError};
-use crate::storage::draft::Which;
+use crate::storage::draft::{Draft, Which};
 use crate::storage::{Storage, StorageError};
 use crate::tenant::Tenant;
 
@@ -24,6 +24,15 @@ pub(crate) async fn file(ledger: &dyn Ledger, storage: &Storage, tenant: &Tenant
         Ok(()) | Err(StorageError::Missing) => Ok(ledger.forget_file(id).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Forgets an upload that is a file. By a link that was good for a while, something may have been put beside the file once more.
+pub(crate) async fn finished(ledger: &dyn Ledger, storage: &Storage, upload: &Upload) -> Result<(), SweepError> {
+    let Upload { id, tenant, bytes, stand, .. } = upload;
+    if stand.place == Draft::direct() {
+        storage.drop_draft(Which { tenant, id: *id, bytes: *bytes }, &stand.place).await?;
+    }
+    Ok(ledger.forget_upload(*id).await?)
 }
 
 /// Removes the bytes of a doomed upload, whether it is a file by now or not, and then its rows. A repeat is one.

@@ -276,7 +276,7 @@ pub enum AttemptOutcome {
     Fatal,
     /// A cancellation was obeyed.
     Canceled,
-    /// Handed back on a drain.
+    /// Handed back on a drain, or put off by its executor.
     Yielded,
     /// Its worker's lease ended.
     Lost,

@@ -32,9 +32,20 @@ pub enum Failure {
     Canceled,
     /// The executor saved a checkpoint and handed the job back, because its worker drains. Costs no attempt.
     Yielded,
+    /// Not now: the job comes back after this wait, at least [`Failure::SHORTEST_WAIT`]. Costs no attempt.
+    Postponed(Duration),
 }
 
 impl Failure {
+    /// What comes back free of charge comes back no sooner: else it would go in a circle.
+    pub const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+    /// Come back after `wait`, free of charge: for what is nobody's failure, as a rate limit that says when it ends. How often is
+    /// the executor's to bound.
+    pub fn postpone(wait: Duration) -> Self {
+        Self::Postponed(wait)
+    }
+
     /// Try again after the policy's backoff.
     pub fn retry(code: &str, message: impl fmt::Display) -> Self {
         Self::Retry { error: ErrorReport::new(code, message), after: None }
@@ -148,6 +159,8 @@ pub enum Outcome {
     Canceled,
     /// Handed back on drain; costs no attempt.
     Yielded,
+    /// Handed back until this wait is over; costs no attempt.
+    Postponed(Duration),
     /// The worker's lease ended while the attempt ran: nothing may be recorded for it.
     LeaseLost,
 }
@@ -159,6 +172,7 @@ impl From<Failure> for Outcome {
             Failure::Fatal(error) => Self::Fatal(error),
             Failure::Canceled => Self::Canceled,
             Failure::Yielded => Self::Yielded,
+            Failure::Postponed(wait) => Self::Postponed(wait.max(Failure::SHORTEST_WAIT)),
         }
     }
 }

@@ -76,6 +76,11 @@ impl Agents {
                 Err(error) => tracing::warn!(upload.id = %id, %error, "an expired upload is still there"),
             }
         }
+        for upload in self.ledger.finished_uploads(BATCH).await? {
+            if let Err(error) = sweep::finished(self.ledger.as_ref(), storage, &upload).await {
+                tracing::warn!(upload.id = %upload.id, %error, "what was sent for a file may still lie beside it");
+            }
+        }
         Ok(())
     }
 

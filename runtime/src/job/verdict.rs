@@ -21,6 +21,8 @@ pub enum Ending {
     Canceled,
     /// It handed the job back because its worker drains.
     Yielded,
+    /// It asked to be called again after this wait.
+    Postponed(Duration),
 }
 
 /// What is to be done about the job.
@@ -34,8 +36,8 @@ pub enum Verdict {
     DeadLetter,
     /// Canceled.
     Cancel,
-    /// Pending again and due now; nothing is charged.
-    HandBack,
+    /// Pending again, due after this wait; nothing is charged.
+    HandBack(Duration),
 }
 
 /// The job's account, as its claim returned it.
@@ -54,7 +56,8 @@ pub fn decide(ending: Ending, account: Account, backoff: &Backoff, luck: f64) ->
         Ending::Done => Verdict::Complete,
         Ending::Fatal => Verdict::DeadLetter,
         Ending::Canceled => Verdict::Cancel,
-        Ending::Yielded => Verdict::HandBack,
+        Ending::Yielded => Verdict::HandBack(Duration::ZERO),
+        Ending::Postponed(wait) => Verdict::HandBack(wait),
         Ending::Failed { .. } if failed >= account.max_attempts => Verdict::DeadLetter,
         Ending::Failed { after: Some(wait) } => Verdict::RetryIn(wait),
         Ending::Failed { after: None } => Verdict::RetryIn(wait_before_next(backoff, failed, luck)),
@@ -107,7 +110,13 @@ mod tests {
 
     #[test]
     fn a_drained_attempt_costs_nothing_however_often() {
-        assert_eq!(after(Ending::Yielded, 2), Verdict::HandBack);
+        assert_eq!(after(Ending::Yielded, 2), Verdict::HandBack(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_postponed_attempt_waits_and_costs_nothing_however_often() {
+        let wait = Duration::from_secs(7);
+        assert_eq!(after(Ending::Postponed(wait), 2), Verdict::HandBack(wait));
     }
 
     #[test]

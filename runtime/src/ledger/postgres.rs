@@ -38,9 +38,9 @@ use uuid::Uuid;
 use self::address::Address;
 use super::trail::{Actor, Line, NewLine};
 use super::{
-    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
-    Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
-    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
+    Announced, Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event,
+    Fence, File, Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report,
+    Rescued, Round, Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 use crate::tls::trust::explain;
@@ -155,6 +155,10 @@ impl Ledger for Postgres {
         Ok(row.expect("select without from answers one row").get(0))
     }
 
+    async fn announced(&self) -> Answer<Announced> {
+        self.read_announced().await
+    }
+
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
         self.accept(jobs).await
     }
@@ -177,6 +181,11 @@ impl Ledger for Postgres {
 
     async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
         self.read_events_since(since, limit).await
+    }
+
+    async fn knows_key(&self, of: &Tenant, key: &str) -> Answer<bool> {
+        let sql = "select from idempotency where tenant = $1 and key = $2 and expires_at > now()";
+        Ok(self.one(sql, &[&of.as_str(), &key]).await?.is_some())
     }
 
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {

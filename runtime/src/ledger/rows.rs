@@ -278,6 +278,15 @@ impl Ready {
     }
 }
 
+/// How far everything is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// The ledger's clock.
+    pub now: Timestamp,
+    /// What happened before this moment is announced.
+    pub to: Timestamp,
+}
+
 /// A kind's unfinished jobs, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {

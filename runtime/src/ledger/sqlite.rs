@@ -39,9 +39,9 @@ use uuid::Uuid;
 use self::lane::{Lane, Lanes};
 use super::trail::{Actor, Line, NewLine};
 use super::{
-    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
-    Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report, Rescued, Round,
-    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
+    Announced, Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event,
+    Fence, File, Filter, Job, Kind, Ledger, LedgerError, NewJob, NewKey, Patience, Ready, Record, Replaying, Report,
+    Rescued, Round, Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 
@@ -153,6 +153,10 @@ impl Ledger for Sqlite {
         self.write(|_, now| columns::moment(now)).await
     }
 
+    async fn announced(&self) -> Answer<Announced> {
+        self.read(road::announced).await
+    }
+
     async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {
         let new = jobs.to_vec();
         self.write(move |db, now| submit::submit(db, now, &new)).await
@@ -176,6 +180,11 @@ impl Ledger for Sqlite {
 
     async fn events_since(&self, since: Timestamp, limit: usize) -> Answer<Option<Vec<Event>>> {
         self.read(move |db, _| history::since(db, since, limit)).await
+    }
+
+    async fn knows_key(&self, of: &Tenant, key: &str) -> Answer<bool> {
+        let (of, key) = (of.clone(), key.to_owned());
+        self.read(move |db, now| submit::knows_key(db, now, &of, &key)).await
     }
 
     async fn list(&self, filter: &Filter) -> Answer<Vec<Job>> {

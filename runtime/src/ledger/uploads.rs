@@ -122,10 +122,12 @@ pub trait Uploads: Send + Sync + 'static {
     async fn finish_upload(&self, file: &File, shown: Duration) -> Answer<bool>;
     /// Dooms an upload, and its file if it is one that no job has named.
     async fn doom_upload(&self, id: Uuid) -> Answer<Dooming>;
-    /// Dooms some uploads that stood still for too long, and answers them with those that were doomed before. Forgets those that
-    /// have been files for long.
+    /// Dooms some uploads that stood still for too long, and answers them with those that were doomed before.
     async fn expired_uploads(&self, limit: usize) -> Answer<Vec<Upload>>;
-    /// Its bytes are gone.
+    /// Some that have been files for so long that nobody asks for the upload any more: what may lie beside the file is to be removed,
+    /// then the upload is to be forgotten.
+    async fn finished_uploads(&self, limit: usize) -> Answer<Vec<Upload>>;
+    /// Its bytes are gone, or it is a file and has been shown for long enough.
     async fn forget_upload(&self, id: Uuid) -> Answer<()>;
 
     /// A job of this tenant names these files: they are kept.

@@ -100,6 +100,11 @@ impl Metrics {
         }
     }
 
+    /// A delivery found no place at its receiver.
+    pub fn webhook_put_off(&self) {
+        self.count(Name::WebhooksPutOff, 0);
+    }
+
     /// A webhook was sent, or could not be; `outcome` is one of the closed set.
     pub fn webhook_tried(&self, outcome: &str, took: Duration) {
         if let Some(place) = WEBHOOK_OUTCOMES.iter().position(|word| *word == outcome) {

@@ -136,6 +136,8 @@ table! {
         "Submits over HTTP whose body could be read, by result.";
     WebhookTries "longshore_webhook_tries_total" Counter, "tries", One("outcome", &labels::WEBHOOK_OUTCOMES), Worker,
         "Tries to deliver a webhook, by what became of them.";
+    WebhooksPutOff "longshore_webhooks_put_off_total" Counter, "deliveries", None, Worker,
+        "Deliveries of webhooks that were put off, because their receiver had not answered in time and has few places until it does.";
     WebhookDuration "longshore_webhook_duration_seconds" Histogram(HTTP), "seconds", None, Worker,
         "How long a try to deliver a webhook took, whatever became of it.";
     QueueReady "longshore_queue_ready" Gauge, "messages", LedgerKind, Agents,

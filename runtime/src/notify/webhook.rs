@@ -1,11 +1,12 @@
 //! Tells receivers over HTTP what happened to jobs. A telling is a job of the kind `longshore.webhook`, and [`Messenger`] its
 //! executor: one POST an attempt, signed, to an address that may be reached; whether and when it is tried again is decided here
 //! and carried out as for any job. It chooses nobody who is told: that is the ledger's, in the transaction of the transition.
-//! Read [`address`] for where it may go, [`body`] for what it says, [`post`] for how it is said.
+//! Read [`address`] for where it may go, [`body`] for what it says, [`post`] for how it is said, [`receivers`] for who has to wait.
 
 pub mod address;
 pub mod body;
 mod post;
+mod receivers;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::post::{Answered, Post, Trouble};
+use self::receivers::{Place, Receivers};
 use crate::ledger::batch::Group;
 use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
 use crate::ledger::{self, Event, Ledger};
@@ -86,6 +88,11 @@ impl WebhookSettings {
         let seconds = self.schedule.get(place).copied().unwrap_or_default();
         Duration::from_secs(seconds).mul_f64(0.9 + 0.2 * luck.clamp(0.0, 1.0))
     }
+
+    /// The wait of a delivery whose receiver keeps others waiting: as long as that may take, and longer with each time it was put off.
+    fn put_off(&self, times: u32, luck: f64) -> Duration {
+        self.timeout.saturating_mul(1 << times.min(5)).mul_f64(0.75 + 0.5 * luck.clamp(0.0, 1.0))
+    }
 }
 
 /// A random number from 0 to 1 at every call.
@@ -98,6 +105,7 @@ pub struct Messenger {
     tries: Group<(JobId, Try), ()>,
     settings: WebhookSettings,
     post: Post,
+    receivers: Receivers,
     luck: Luck,
 }
 
@@ -149,7 +157,8 @@ impl Messenger {
             let ledger = Arc::clone(&noting);
             async move { ledger.note_tries(&tries).await.map(|()| vec![(); tries.len()]) }
         });
-        Ok(Self { ledger, errands, tries, settings, post, luck })
+        let receivers = Receivers::new(settings.concurrency);
+        Ok(Self { ledger, errands, tries, settings, post, receivers, luck })
     }
 
     async fn errand(&self, id: JobId, now: Timestamp) -> Result<Errand> {
@@ -200,6 +209,12 @@ impl Messenger {
         Ok(Fatal::new("gone", "the receiver answered 410 Gone: it wants nothing any more"))
     }
 
+    fn not_now(&self, context: &Context) -> Failure {
+        metrics::ours().webhook_put_off();
+        let times = context.attempt().saturating_sub(1 + context.charged());
+        Failure::postpone(self.settings.put_off(times, (self.luck)()))
+    }
+
     fn again(&self, context: &Context, trouble: &Trouble) -> Failure {
         let wait = self.settings.wait(context.charged(), trouble.after(), (self.luck)());
         Failure::retry_after(wait, trouble.code(), trouble)
@@ -226,7 +241,10 @@ impl Executor for Messenger {
     async fn run(&self, _: Notice, context: &Context) -> Result<Delivered> {
         let (at, began) = (clock::now(), std::time::Instant::now());
         let errand = self.errand(context.job_id(), at).await?;
+        let place = self.receivers.enter(&errand.url).ok_or_else(|| self.not_now(context))?;
         let answer = self.post(context, &errand, at).await;
+        place.note(&answer);
+        drop(place);
         let duration = began.elapsed();
         metrics::ours().webhook_tried(answer.as_ref().map_or_else(Trouble::outcome, |_| "delivered"), duration);
         let (status, text) = match &answer {
@@ -240,6 +258,16 @@ impl Executor for Messenger {
             Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
             Err(Trouble::Url(refused)) => Err(Fatal::new("address_refused", refused).into()),
             Err(trouble) => Err(self.again(context, &trouble)),
+        }
+    }
+}
+
+impl Place {
+    fn note(&self, answer: &std::result::Result<Answered, Trouble>) {
+        match answer {
+            Err(Trouble::Late(_)) => self.was_late(),
+            Ok(_) | Err(Trouble::Refused { .. }) => self.answered(),
+            Err(Trouble::Url(_) | Trouble::Name(_) | Trouble::Unreachable(_)) => {}
         }
     }
 }

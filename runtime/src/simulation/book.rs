@@ -17,9 +17,9 @@ use crate::ledger::trail::{Actor, Line, NewLine};
 use crate::ledger::uploads::{Dooming, Hold, NewUpload, Stand, Upload, Uploads};
 use crate::ledger::webhooks::{self, NewDelivery, Try, Webhook, Webhooks};
 use crate::ledger::{
-    Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event, Fence, File,
-    Filter, Job, Kind, Ledger, NewJob, NewKey, Patience, Pool, Ready, Record, Replaying, Report, Rescued, Round,
-    Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
+    Announced, Answer, ApiKey, Attempt, AuditPage, AuditPatience, Beat, BeatAnswer, Canceling, Census, Claim, Event,
+    Fence, File, Filter, Job, Kind, Ledger, NewJob, NewKey, Patience, Pool, Ready, Record, Replaying, Report, Rescued,
+    Round, Submitted, Unannounced, Whose, WorkerCard, WorkerRow,
 };
 use crate::tenant::Tenant;
 
@@ -72,6 +72,7 @@ beside_passed_on! {
     fn finish_upload(file: &File, shown: Duration) -> bool;
     fn doom_upload(id: Uuid) -> Dooming;
     fn expired_uploads(limit: usize) -> Vec<Upload>;
+    fn finished_uploads(limit: usize) -> Vec<Upload>;
     fn forget_upload(id: Uuid) -> ();
     fn use_files(of: &Tenant, files: &[Uuid]) -> ();
     fn expired_files(unused: Option<Duration>, limit: usize) -> Vec<(Tenant, Uuid)>;
@@ -160,11 +161,13 @@ passed_on! {
     fn use_key(id: &str) -> ();
     fn migrate() -> ();
     fn now() -> Timestamp;
+    fn announced() -> Announced;
     fn unqueue(job: JobId, version: i64) -> ();
     fn job(job: JobId) -> Option<Job>;
     fn attempts(job: JobId) -> Vec<Attempt>;
     fn history(job: JobId) -> Option<Vec<Event>>;
     fn events_since(since: Timestamp, limit: usize) -> Option<Vec<Event>>;
+    fn knows_key(of: &Tenant, key: &str) -> bool;
     fn list(filter: &Filter) -> Vec<Job>;
     fn save_checkpoint(fence: Fence, checkpoint: &RawValue) -> bool;
     fn save_progress(worker: Uuid, progress: &[(Fence, Report)]) -> ();

@@ -346,6 +346,7 @@ fn ending(outcome: &Outcome) -> Ending {
         Outcome::Retry { after, .. } => Ending::Failed { after: *after },
         Outcome::Fatal(_) => Ending::Fatal,
         Outcome::Canceled => Ending::Canceled,
+        Outcome::Postponed(wait) => Ending::Postponed(*wait),
         Outcome::Yielded | Outcome::LeaseLost => Ending::Yielded,
     }
 }
@@ -358,7 +359,7 @@ fn ended(outcome: &Outcome) -> Ended {
         Outcome::Retry { .. } => Ended::Error,
         Outcome::Fatal(_) => Ended::Fatal,
         Outcome::Canceled => Ended::Canceled,
-        Outcome::Yielded | Outcome::LeaseLost => Ended::Yielded,
+        Outcome::Yielded | Outcome::Postponed(_) | Outcome::LeaseLost => Ended::Yielded,
     }
 }
 
@@ -369,7 +370,7 @@ fn settle(verdict: Verdict, outcome: Outcome) -> Settle {
         (Verdict::RetryIn(wait), Outcome::Retry { error, .. }) => Settle::Retry { wait, error },
         (Verdict::DeadLetter, Outcome::Retry { error, .. } | Outcome::Fatal(error)) => Settle::DeadLetter { error },
         (Verdict::Cancel, _) => Settle::Cancel,
-        (Verdict::HandBack, _) => Settle::HandBack,
+        (Verdict::HandBack(wait), _) => Settle::HandBack { wait },
         (verdict, outcome) => unreachable!("{verdict:?} does not follow from {outcome:?}"),
     }
 }

@@ -122,6 +122,7 @@ stories! {
         a_dead_letter_keeps_its_evidence
         an_attempt_that_obeyed_a_cancel_ends_the_job
         a_hand_back_is_due_at_once_and_charged_nothing
+        a_job_that_was_put_off_is_due_after_its_wait_and_charged_nothing
         a_retry_or_hand_back_after_a_cancel_becomes_the_cancel
         an_output_that_is_ready_wins_over_a_cancel_that_came_late
         a_record_repeated_after_a_lost_reply_is_recognised
@@ -153,7 +154,8 @@ stories! {
     }
     history {
         a_history_is_what_was_told_at_every_step
-        what_happened_since_a_moment_is_found_while_it_is_not_too_much
+        the_histories_of_what_changed_since_a_moment_are_found_while_they_are_not_too_many
+        what_somebody_owes_to_announce_holds_back_the_moment_up_to_which_everything_is
         a_history_has_the_latest_progress_while_its_attempt_runs
         a_lost_attempt_and_one_handed_back_are_told
         a_poisoned_jobs_failure_says_so

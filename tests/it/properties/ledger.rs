@@ -235,7 +235,7 @@ impl<'a> Pair<'a> {
             End::RetryLater => (Ended::Error, Settle::Retry { wait: LONG, error }),
             End::DeadLetter => (Ended::Fatal, Settle::DeadLetter { error }),
             End::Cancel => (Ended::Canceled, Settle::Cancel),
-            End::HandBack => (Ended::Yielded, Settle::HandBack),
+            End::HandBack => (Ended::Yielded, Settle::HandBack { wait: Duration::ZERO }),
         };
         let fence = self.fence(held);
         let round = self.ledger.round(fence.worker, &[], &[Record { fence, ended, settle }]).await.unwrap();

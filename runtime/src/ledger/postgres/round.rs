@@ -249,7 +249,7 @@ impl Writes {
             Settle::Retry { .. } => (State::Pending, 1),
             Settle::DeadLetter { .. } => (State::Failed, 1),
             Settle::Cancel => (State::Canceled, 0),
-            Settle::HandBack => (State::Pending, 0),
+            Settle::HandBack { .. } => (State::Pending, 0),
         };
         self.states.push(state.code());
         self.charges.push(charge);
@@ -264,7 +264,8 @@ impl Writes {
                 wait = read::long_ms(*backoff);
             }
             Settle::DeadLetter { error } => failure = Some(text(error)),
-            Settle::Cancel | Settle::HandBack => {}
+            Settle::HandBack { wait: asked } => wait = read::long_ms(*asked),
+            Settle::Cancel => {}
         }
         self.results.push(result);
         self.artifacts.push(files);

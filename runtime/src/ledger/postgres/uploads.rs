@@ -91,7 +91,6 @@ impl Uploads for Postgres {
     }
 
     async fn expired_uploads(&self, limit: usize) -> Answer<Vec<Upload>> {
-        self.query("delete from uploads where expires_at <= now() and done_at is not null and not doomed", &[]).await?;
         let sql = format!(
             "update uploads set doomed = true where id in (select id from uploads where expires_at <= now() \
                 and (doomed or done_at is null and coalesce(writer_until <= now(), true)) \
@@ -101,8 +100,17 @@ impl Uploads for Postgres {
         Ok(rows.iter().map(upload).collect())
     }
 
+    async fn finished_uploads(&self, limit: usize) -> Answer<Vec<Upload>> {
+        let sql = format!(
+            "select {UPLOAD} from uploads where expires_at <= now() and done_at is not null and not doomed order by expires_at limit $1"
+        );
+        let rows = self.query(&sql, &[&i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+        Ok(rows.iter().map(upload).collect())
+    }
+
     async fn forget_upload(&self, id: Uuid) -> Answer<()> {
-        self.query("delete from uploads where id = $1 and doomed", &[&id]).await.map(drop)
+        let sql = "delete from uploads where id = $1 and (doomed or done_at is not null and expires_at <= now())";
+        self.query(sql, &[&id]).await.map(drop)
     }
 
     async fn use_files(&self, of: &Tenant, files: &[Uuid]) -> Answer<()> {

@@ -231,6 +231,8 @@ impl Webhooks for Postgres {
         let sql = "with old as (select d.id from webhook_deliveries d where d.created_at < now() - $1 * interval '1 ms' \
                 and not exists (select from jobs j where j.id = d.id and j.state in (0, 1, 3)) order by d.created_at limit $2), \
              tries as (delete from webhook_tries t using old where t.delivery = old.id), \
+             jobs as (delete from jobs j using old where j.id = old.id and j.state in (2, 4)), \
+             attempts as (delete from attempts a using old where a.job = old.id), \
              gone as (delete from webhook_deliveries d using old where d.id = old.id returning d.id) \
              select count(*) from gone";
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of an age")]

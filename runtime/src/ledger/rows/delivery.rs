@@ -121,8 +121,11 @@ pub enum Settle {
     },
     /// Canceled.
     Cancel,
-    /// Pending and due now, uncharged. Canceled instead if a cancel was asked for.
-    HandBack,
+    /// Pending, due after the wait, uncharged. Canceled instead if a cancel was asked for.
+    HandBack {
+        /// Zero on a drain.
+        wait: Duration,
+    },
 }
 
 /// What recording found.

@@ -54,4 +54,11 @@ impl ApiKey {
     pub fn is_good(&self) -> bool {
         !self.expired && self.revoked_at.is_none()
     }
+
+    /// Its successor: of the same tenant and scopes, and good for as long as this one was made for, counted anew.
+    pub fn successor(self, id: String, hash: [u8; 32]) -> NewKey {
+        let lives =
+            self.expires_at.map(|end| Duration::try_from(end.duration_since(self.created_at)).unwrap_or_default());
+        NewKey { id, tenant: self.tenant, name: self.name, scopes: self.scopes, hash, lives }
+    }
 }

@@ -144,6 +144,14 @@ pub(super) fn dead_of(db: &Connection, whose: &Tenant, kind: &str, limit: usize)
     columns::rows(db, sql, (kind, count(limit), whose), |row| Columns::of(row).job())
 }
 
+/// What belongs to a job that is gone.
+pub(super) fn forget(db: &Connection, seq: i64) -> Answer<()> {
+    for sql in ["delete from payloads where seq = ?1", "delete from attempts where seq = ?1"] {
+        db.prepare_cached(sql)?.execute([seq])?;
+    }
+    Ok(())
+}
+
 pub(super) fn purge(db: &Connection, now: i64, jobs: &[JobId], by: Option<&Actor>) -> Answer<usize> {
     let mut purged = 0;
     for job in jobs {
@@ -152,9 +160,7 @@ pub(super) fn purge(db: &Connection, now: i64, jobs: &[JobId], by: Option<&Actor
             columns::rows(db, sql, [Id(job.0)], |row| Ok((row.get(0)?, row.get(1)?)))?.pop();
         let Some((seq, tenant)) = gone else { continue };
         trail::note(db, now, by, &tenant, Deed::JobPurged, &job.to_string())?;
-        for sql in ["delete from payloads where seq = ?1", "delete from attempts where seq = ?1"] {
-            db.prepare_cached(sql)?.execute([seq])?;
-        }
+        forget(db, seq)?;
         for sql in [
             "delete from idempotency where job = ?1",
             "delete from webhook_tries where delivery = ?1",

@@ -73,7 +73,7 @@ pub(super) fn recorded(head: &Head, settle: &Settle, now: i64) -> Leaving {
             Leaving { charged, error: Some(error.clone()), ..Leaving::to(State::Failed, head) }
         }
         Settle::Cancel => Leaving::to(State::Canceled, head),
-        Settle::HandBack => Leaving::again(head, now),
+        Settle::HandBack { wait } => Leaving::again(head, later(now, *wait)),
     };
     let worker = head.worker.filter(|_| leaving.to.is_terminal());
     Leaving { crashes: 0, crashed_alone: 0, worker, ..leaving }
@@ -225,7 +225,7 @@ mod tests {
             Settle::Retry { wait: Duration::from_micros(5), error: error.clone() },
             Settle::DeadLetter { error },
             Settle::Cancel,
-            Settle::HandBack,
+            Settle::HandBack { wait: Duration::from_micros(5) },
         ]
     }
 

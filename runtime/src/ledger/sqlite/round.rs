@@ -154,7 +154,7 @@ impl Settle {
     fn error(&self) -> Option<&ErrorReport> {
         match self {
             Self::Retry { error, .. } | Self::DeadLetter { error } => Some(error),
-            Self::Complete { .. } | Self::Cancel | Self::HandBack => None,
+            Self::Complete { .. } | Self::Cancel | Self::HandBack { .. } => None,
         }
     }
 }

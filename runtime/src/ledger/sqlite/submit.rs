@@ -57,6 +57,10 @@ fn sweep(db: &Connection, now: i64) -> Answer<()> {
     Ok(db.prepare_cached(sql)?.execute((now, SWEEP)).map(drop)?)
 }
 
+pub(super) fn knows_key(db: &Connection, now: i64, of: &Tenant, key: &str) -> Answer<bool> {
+    Ok(holder(db, now, of, key)?.is_some())
+}
+
 /// The job that a living key made, and the fingerprint it came with.
 fn holder(db: &Connection, now: i64, tenant: &Tenant, key: &str) -> Answer<Option<(JobId, [u8; 32])>> {
     let sql = "select job, fingerprint from idempotency where tenant = ?3 and key = ?1 and expires_at > ?2";

@@ -84,7 +84,6 @@ fn doom(db: &Connection, now: i64, id: Uuid) -> Answer<Dooming> {
 }
 
 fn expired(db: &Connection, now: i64, limit: usize) -> Answer<Vec<Upload>> {
-    db.execute("delete from uploads where expires_at <= ?1 and done_at is not null and doomed = 0", [now])?;
     let which = "where expires_at <= ?1 and (doomed or done_at is null and coalesce(writer_until <= ?1, 1)) \
          order by expires_at limit ?2";
     let found = uploads(db, which, (now, count(limit)))?;
@@ -170,9 +169,14 @@ impl Uploads for Sqlite {
         self.write(move |db, now| expired(db, now, limit)).await
     }
 
+    async fn finished_uploads(&self, limit: usize) -> Answer<Vec<Upload>> {
+        let which = "where expires_at <= ?1 and done_at is not null and doomed = 0 order by expires_at limit ?2";
+        self.read(move |db, now| uploads(db, which, (now, count(limit)))).await
+    }
+
     async fn forget_upload(&self, id: Uuid) -> Answer<()> {
-        let sql = "delete from uploads where id = ?1 and doomed";
-        self.write(move |db, _| Ok(db.prepare_cached(sql)?.execute([Id(id)]).map(drop)?)).await
+        let sql = "delete from uploads where id = ?1 and (doomed or done_at is not null and expires_at <= ?2)";
+        self.write(move |db, now| Ok(db.prepare_cached(sql)?.execute((Id(id), now)).map(drop)?)).await
     }
 
     async fn use_files(&self, of: &Tenant, files: &[Uuid]) -> Answer<()> {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Sqlite;
 use super::columns::{self, At, Columns, Id, Json, later, micros, millis, moment};
 use super::history;
-use super::jobs::count;
+use super::jobs::{self, count};
 use super::trail;
 use crate::ledger::trail::{Actor, Deed};
 use crate::ledger::webhooks::{
@@ -139,6 +139,12 @@ fn remove_old(db: &Connection, now: i64, age: Duration, limit: usize) -> Answer<
     let gone: Vec<Id> = columns::rows(db, sql, (before, count(limit)), |row| row.get(0))?;
     for id in &gone {
         db.prepare_cached("delete from webhook_tries where delivery = ?1")?.execute([id])?;
+        let job = columns::rows(db, "delete from jobs where id = ?1 and state in (2, 4) returning seq", [id], |row| {
+            row.get(0)
+        })?;
+        if let Some(seq) = job.first() {
+            jobs::forget(db, *seq)?;
+        }
     }
     Ok(gone.len())
 }

@@ -85,6 +85,17 @@ pub(super) async fn a_hand_back_is_due_at_once_and_charged_nothing(ledger: Arc<d
     assert_eq!(history(&*ledger, fence.job).await, [(1, Ended::Yielded)]);
 }
 
+pub(super) async fn a_job_that_was_put_off_is_due_after_its_wait_and_charged_nothing(ledger: Arc<dyn Ledger>) {
+    let us = worker(&*ledger, LONG).await;
+    let fence = running(&*ledger, us).await;
+    let event = done(&*ledger, fence, put_off(LONG)).await;
+    let row = look(&*ledger, fence.job).await;
+    assert_eq!((row.state, row.charged, row.due_at), (State::Pending, 0, Some(event.at + LONG)));
+    assert!(to_publish(&*ledger).await.is_empty());
+    assert!(matches!(claim(&*ledger, us, fence.job).await, Claimed::NotDue));
+    assert_eq!(history(&*ledger, fence.job).await, [(1, Ended::Yielded)]);
+}
+
 pub(super) async fn a_retry_or_hand_back_after_a_cancel_becomes_the_cancel(ledger: Arc<dyn Ledger>) {
     let worker = worker(&*ledger, LONG).await;
     for (end, charged, ended) in [(retry(LONG), 1, Ended::Error), (yielded(), 0, Ended::Yielded)] {

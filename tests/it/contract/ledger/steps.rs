@@ -136,7 +136,11 @@ pub(super) fn obeyed() -> (Ended, Settle) {
 }
 
 pub(super) fn yielded() -> (Ended, Settle) {
-    (Ended::Yielded, Settle::HandBack)
+    (Ended::Yielded, Settle::HandBack { wait: Duration::ZERO })
+}
+
+pub(super) fn put_off(wait: Duration) -> (Ended, Settle) {
+    (Ended::Yielded, Settle::HandBack { wait })
 }
 
 pub(super) async fn record(ledger: &dyn Ledger, fence: Fence, (ended, settle): (Ended, Settle)) -> Recorded {

@@ -118,11 +118,15 @@ pub(super) async fn a_whole_upload_is_a_file_once_and_shown_for_a_while(ledger: 
     assert!(ledger.upload(upload.id).await.unwrap().is_some_and(|upload| upload.done));
     let late = ledger.hold_upload(upload.id, Uuid::now_v7(), 0, LONG).await.unwrap();
     assert!(matches!(late, Hold::Refused(upload) if upload.done));
-    until("it to be shown no longer", SOON, || async {
+    ledger.forget_upload(upload.id).await.unwrap();
+    let long = until("it to be shown for long enough", SOON, || async {
         assert_eq!(ledger.expired_uploads(9).await.unwrap(), [], "it is a file: no bytes of it are to go");
-        ledger.upload(upload.id).await.unwrap().is_none().then_some(())
+        ledger.finished_uploads(9).await.unwrap().pop()
     })
     .await;
+    assert!(long.id == upload.id && long.done);
+    ledger.forget_upload(upload.id).await.unwrap();
+    assert_eq!((ledger.upload(upload.id).await.unwrap(), ledger.finished_uploads(9).await.unwrap()), (None, vec![]));
     assert_eq!(ledger.file(upload.id).await.unwrap(), Some(file));
 }
 

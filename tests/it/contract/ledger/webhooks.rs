@@ -356,6 +356,9 @@ pub(super) async fn deliveries_that_ended_long_ago_are_removed_and_dead_letters_
     assert_eq!(ledger.remove_old_deliveries(LONG, 10).await.unwrap(), 0, "none is so old");
     assert_eq!(ledger.remove_old_deliveries(Duration::ZERO, 10).await.unwrap(), 1);
     assert!(ledger.delivery(made[0]).await.unwrap().is_none());
+    assert!(ledger.job(made[0]).await.unwrap().is_none(), "its job goes with it");
+    assert!(ledger.attempts(made[0]).await.unwrap().is_empty());
+    assert!(ledger.job(made[1]).await.unwrap().is_some() && ledger.job(made[2]).await.unwrap().is_some());
     assert_eq!(ledger.delivery(made[1]).await.unwrap().expect("it may be replayed").tries.len(), 1);
     assert_eq!(ledger.delivery(made[2]).await.unwrap().expect("it runs").state, Some(State::Running));
     announce_all(&*ledger).await;
