@@ -3,6 +3,7 @@
 //! what to use instead. What a link allows is [`crate::storage::direct`]'s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -20,11 +21,15 @@ use super::uploads::too_many;
 use super::{Api, body, json, view};
 use crate::clock;
 use crate::ledger::File;
-use crate::ledger::uploads::{NewUpload, Upload};
+use crate::ledger::uploads::{Hold, NewUpload, Stand, Upload};
 use crate::storage::direct::MOST_AT_ONCE;
 use crate::storage::draft::{Draft, Which};
 use crate::storage::{StorageError, Stored};
 use crate::tenant::Tenant;
+
+/// How long the completion of a process that died is closed to others.
+const LEASE: Duration = Duration::from_secs(10);
+const RENEWED_EVERY: Duration = Duration::from_secs(3);
 
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
@@ -68,8 +73,14 @@ fn asked(api: &Api, tenant: Tenant, request: DirectRequest) -> Answer<NewUpload>
             "must be 1 to 255 bytes that a header can carry",
         ));
     }
-    let (id, place, (lives, _)) = (Uuid::now_v7(), Draft::direct(), api.storage.patience());
+    let (id, place, lives) = (Uuid::now_v7(), Draft::direct(), life(api));
     Ok(NewUpload { id, tenant, name, content_type, metadata: None, bytes, place, hash: vec![], lives })
+}
+
+/// An upload by a link is kept in mind until nobody sends to it any more: what was begun while the link was good has as long as any
+/// unfinished upload. What was sent last is removed then.
+fn life(api: &Api) -> Duration {
+    api.storage.link_lifetime() + api.storage.patience().0
 }
 
 /// `POST /v1/files/{id}/complete`: it is there. A repeat is answered as the first.
@@ -94,7 +105,43 @@ pub(super) async fn complete(
     Ok(answer)
 }
 
+/// One at a time takes what was sent: of two that copy, one might measure what the other brings.
 async fn finish(api: &Api, upload: Upload) -> Answer<File> {
+    let (id, holder) = (upload.id, Uuid::now_v7());
+    let upload = match api.ask(api.ledger.hold_upload(id, holder, 0, LEASE)).await? {
+        Hold::Granted(upload) => upload,
+        Hold::Refused(upload) if upload.done => {
+            let file = api.ask(api.ledger.file(id)).await?;
+            return file.ok_or_else(|| Refusal::new(Fault::NotFound, "the upload was removed"));
+        }
+        Hold::Refused(_) => return Err(Refusal::locked()),
+        Hold::Unknown => return Err(Refusal::new(Fault::NotFound, "the upload was removed")),
+    };
+    let stand = upload.stand.clone();
+    let taken = tokio::select! {
+        taken = take(api, upload) => taken,
+        lost = keep_holding(api, id, holder, &stand) => Err(lost),
+    };
+    if taken.is_err() {
+        // Its lease runs out soon by itself.
+        let _ = api.ask(api.ledger.save_upload(id, holder, &stand, None, life(api))).await;
+    }
+    taken
+}
+
+/// Renews the lease as long as the copy takes; why that is no longer possible.
+async fn keep_holding(api: &Api, id: Uuid, holder: Uuid, stand: &Stand) -> Refusal {
+    loop {
+        tokio::time::sleep(RENEWED_EVERY).await;
+        match api.ask(api.ledger.save_upload(id, holder, stand, Some(LEASE), life(api))).await {
+            Ok(true) => {}
+            Ok(false) => return Refusal::locked(),
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+async fn take(api: &Api, upload: Upload) -> Answer<File> {
     let Upload { id, tenant, name, content_type, bytes, stand, .. } = upload;
     let sent = api.storage.take_sent(Which { tenant: &tenant, id, bytes }).await;
     let nothing_yet =
@@ -104,12 +151,11 @@ async fn finish(api: &Api, upload: Upload) -> Answer<File> {
         sent => sent?,
     };
     let file = File { id, tenant, name, content_type, bytes, sha256 };
-    let (shown, _) = api.storage.patience();
-    if !api.ask(api.ledger.finish_upload(&file, shown)).await? {
+    if !api.ask(api.ledger.finish_upload(&file, life(api))).await? {
         api.storage.delete_file(&file.tenant, id).await?;
         return Err(Refusal::new(Fault::NotFound, "the upload was removed"));
     }
-    // What was sent has been copied; if this fails it stays until somebody sweeps the bucket.
+    // What was sent has been copied; if this fails, or more is sent while the link is good, the janitor removes it.
     if let Err(error) = api.storage.drop_draft(Which { tenant: &file.tenant, id, bytes }, &stand.place).await {
         tracing::warn!(file.id = %id, %error, "what was sent for a file stays beside it");
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::auth::Caller;
+use super::limits::StreamPlace;
 use super::params::{JobInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
 use crate::ledger::Event;
@@ -41,7 +42,7 @@ pub(super) async fn follow(
     if after.is_some_and(|after| after.job != id) {
         return Err(Refusal::of_field(Fault::Malformed, sse::LAST_EVENT_ID, "is an event of another job"));
     }
-    let seat = seat(&api)?;
+    let seat = seat(&api, &caller.tenant)?;
     // Before the first read: what is announced between the read and the wait must wake this one.
     let waiter = api.feed.waiter(id);
     let history = api.desk(&caller).history(id).await?.ok_or_else(|| nothing("job", &uri))?;
@@ -57,12 +58,17 @@ pub(super) async fn follow(
     Ok(sse::stream(futures_util::stream::unfold(follower, Follower::next)))
 }
 
+/// A place among the server's streams and the tenant's.
+type Seat = (OwnedSemaphorePermit, StreamPlace);
+
 /// A place among the streams, while there is one.
-fn seat(api: &Api) -> Answer<OwnedSemaphorePermit> {
-    Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
+fn seat(api: &Api, tenant: &Tenant) -> Answer<Seat> {
+    let own = api.limits.stream(tenant)?;
+    let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
         let detail = "the server has all the streams it takes; ask for the job itself, or try again in a moment";
         Refusal::new(Fault::Unavailable, detail).after(FULL_FOR)
-    })
+    })?;
+    Ok((permit, own))
 }
 
 /// One reader of one job.
@@ -78,7 +84,7 @@ struct Follower {
     /// Nothing comes after these.
     over: bool,
     heartbeat: Instant,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Follower {

@@ -69,8 +69,7 @@ pub(super) async fn rotate(
     let old = old.filter(|key| caller.governs().is_none_or(|of| key.tenant == *of) && key.is_good());
     let old = old.ok_or_else(|| nothing("key that is good", &uri))?;
     let minted = Minted::fresh().map_err(Refusal::internal)?;
-    let ApiKey { tenant, name, scopes, .. } = old;
-    let new = NewKey { id: minted.id.clone(), tenant, name, scopes, hash: minted.hash, lives: None };
+    let new = old.successor(minted.id.clone(), minted.hash);
     let answer = keep(&api, &caller, new, &minted).await?;
     // After the new one is kept: in doubt there are two good keys, never none.
     api.ask(api.ledger.by(caller.actor()).end_key(caller.governs(), &id, Some(overlap))).await?;

@@ -3,7 +3,7 @@
 //! headers has it. Each process counts for itself. The arithmetic is pure; a crate would bring nine others for it.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -31,6 +31,8 @@ pub struct LimitSettings {
     pub max_pending_jobs: u64,
     /// Unfinished uploads of a tenant; one more is refused. Default 1,000.
     pub max_unfinished_uploads: u64,
+    /// Streams of a tenant at one API process; one more is refused. Default 0.
+    pub max_streams: usize,
 }
 
 impl Default for LimitSettings {
@@ -42,6 +44,7 @@ impl Default for LimitSettings {
             key_burst: 100,
             max_pending_jobs: 0,
             max_unfinished_uploads: 1_000,
+            max_streams: 0,
         }
     }
 }
@@ -112,11 +115,52 @@ pub(super) struct Limits {
     began: Instant,
     buckets: Mutex<HashMap<String, Duration>>,
     pending: Mutex<HashMap<Tenant, (Instant, u64)>>,
+    /// One counts at a time: many that come at once must not all find nothing counted.
+    counting: tokio::sync::Mutex<()>,
+    streams: Arc<Mutex<HashMap<Tenant, usize>>>,
+}
+
+/// A tenant's place among its streams.
+#[derive(Debug)]
+pub(super) struct StreamPlace {
+    streams: Arc<Mutex<HashMap<Tenant, usize>>>,
+    tenant: Tenant,
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock().expect("no panic while held");
+        if let Some(open) = streams.get_mut(&self.tenant) {
+            *open -= 1;
+            if *open == 0 {
+                streams.remove(&self.tenant);
+            }
+        }
+    }
 }
 
 impl Limits {
     pub(super) fn new(settings: LimitSettings) -> Self {
-        Self { settings, began: Instant::now(), buckets: Mutex::default(), pending: Mutex::default() }
+        let (buckets, pending, counting, streams) = Default::default();
+        Self { settings, began: Instant::now(), buckets, pending, counting, streams }
+    }
+
+    /// A place for one more stream of a tenant.
+    ///
+    /// # Errors
+    /// 429 when it has all that it may have at this process.
+    pub(super) fn stream(&self, tenant: &Tenant) -> Answer<StreamPlace> {
+        let most = self.settings.max_streams;
+        let mut streams = self.streams.lock().expect("no panic while held");
+        let open = streams.entry(tenant.clone()).or_default();
+        if most > 0 && *open >= most {
+            let detail = format!(
+                "the tenant has {most} streams open, which is all it may have here (limits.max_streams); end one, or ask for the job itself"
+            );
+            return Err(Refusal::new(Fault::QuotaExceeded, detail).after(FULL_FOR));
+        }
+        *open += 1;
+        Ok(StreamPlace { streams: Arc::clone(&self.streams), tenant: tenant.clone() })
     }
 
     /// How many unfinished uploads a tenant may have.
@@ -138,11 +182,12 @@ impl Limits {
             (Some(format!("tenant:{}", caller.tenant)), "tenant", settings.requests_per_second, settings.burst);
         let key = (key, "key", settings.key_requests_per_second, settings.key_burst);
         let (mut policies, mut left, mut wait) = (vec![], vec![], None::<Duration>);
-        for (name, policy, per_second, burst) in [tenant, key] {
+        // The key first: one that is used up takes nothing of what its tenant's others share.
+        for (name, policy, per_second, burst) in [key, tenant] {
             let Some(name) = name.filter(|_| per_second > 0.0) else { continue };
             let rate = Rate { per_second, burst };
             policies.push(format!("\"{policy}\";q={};w={}", burst.max(1), rate.window()));
-            left.push(match self.take_from(name, rate) {
+            left.push(match self.take_from(name, rate, wait.is_none()) {
                 Found::Left { calls, full_in } => format!("\"{policy}\";r={calls};t={}", whole(full_in)),
                 Found::Empty { wait: until } => {
                     wait = wait.max(Some(until));
@@ -150,6 +195,8 @@ impl Limits {
                 }
             });
         }
+        policies.reverse();
+        left.reverse();
         let headers = told(&policies, &left);
         match wait {
             None => Ok(headers),
@@ -161,7 +208,8 @@ impl Limits {
         }
     }
 
-    fn take_from(&self, name: String, rate: Rate) -> Found {
+    /// What a call finds in a bucket; it takes its part only if it `counts`.
+    fn take_from(&self, name: String, rate: Rate, counts: bool) -> Found {
         let now = self.began.elapsed();
         let mut buckets = self.buckets.lock().expect("no panic while held");
         if buckets.len() >= MOST {
@@ -169,7 +217,9 @@ impl Limits {
         }
         let bucket = buckets.entry(name).or_default();
         let (full_at, found) = rate.take(*bucket, now);
-        *bucket = full_at;
+        if counts {
+            *bucket = full_at;
+        }
         found
     }
 
@@ -201,13 +251,18 @@ fn told(policies: &[String], left: &[String]) -> HeaderMap {
 }
 
 impl Api {
-    /// Whether a tenant may have one more pending job.
+    /// Whether a tenant may have one more pending job. A repeat with an idempotency key makes none.
     ///
     /// # Errors
     /// 429 when it has all it may have.
-    pub(super) async fn has_room(&self, tenant: &Tenant) -> Answer<()> {
+    pub(super) async fn has_room(&self, tenant: &Tenant, key: Option<&str>) -> Answer<()> {
         let most = self.limits.settings.max_pending_jobs;
         if most == 0 || self.pending(tenant, most).await? < most {
+            return Ok(());
+        }
+        if let Some(key) = key
+            && self.ask(self.ledger.knows_key(tenant, key)).await?
+        {
             return Ok(());
         }
         let detail =
@@ -216,6 +271,10 @@ impl Api {
     }
 
     async fn pending(&self, tenant: &Tenant, most: u64) -> ledger::Answer<u64> {
+        if let Some(count) = self.limits.counted(tenant) {
+            return Ok(count);
+        }
+        let _turn = self.limits.counting.lock().await;
         if let Some(count) = self.limits.counted(tenant) {
             return Ok(count);
         }
@@ -274,9 +333,24 @@ mod tests {
         limits.take(&caller("north", "a")).unwrap();
         let refused = limits.take(&caller("north", "a")).unwrap_err();
         assert_eq!(refused.fault(), Fault::RateLimited);
-        // That call took one of the tenant's all the same; the south has all of its own.
-        assert!(limits.take(&caller("north", "b")).is_err());
+        // That call took none of the tenant's: another key of it has the last one. The south has all of its own.
+        limits.take(&caller("north", "b")).unwrap();
+        assert!(limits.take(&caller("north", "b")).is_err(), "the tenant has no more");
         limits.take(&caller("south", "c")).unwrap();
+    }
+
+    #[test]
+    fn a_tenant_has_its_number_of_streams_and_no_other_has_less_for_it() {
+        let limits = Limits::new(LimitSettings { max_streams: 2, ..LimitSettings::default() });
+        let [north, south] = ["north", "south"].map(|name| name.parse::<Tenant>().unwrap());
+        let (one, two) = (limits.stream(&north).unwrap(), limits.stream(&north).unwrap());
+        let refused = limits.stream(&north).unwrap_err();
+        assert_eq!(refused.fault(), Fault::QuotaExceeded);
+        let other = limits.stream(&south).unwrap();
+        drop(one);
+        let again = limits.stream(&north).unwrap();
+        drop((two, other, again));
+        assert!(limits.streams.lock().unwrap().is_empty(), "nothing is kept of who is gone");
     }
 
     #[test]

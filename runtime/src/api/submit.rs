@@ -104,7 +104,7 @@ async fn prepare(
     at: Instant,
 ) -> Answer<NewJob> {
     let api = desk.api;
-    api.has_room(desk.tenant).await?;
+    api.has_room(desk.tenant, key.as_deref()).await?;
     let lives = api.settings.idempotency_ttl;
     let idempotency = key.map(|key| idempotency::of(key, &request, lives)).transpose()?;
     request.correlation_id.get_or_insert_with(|| asked.id.clone());

@@ -115,6 +115,13 @@ impl World {
         self.post("/v1/jobs", whole.to_string()).await
     }
 
+    async fn submit_with(&self, key: &str, fields: Value) -> Reply {
+        let mut whole = json!({ "kind": "demo", "payload": { "n": 1 } });
+        whole.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let request = Request::post("/v1/jobs").header("idempotency-key", key).body(Body::from(whole.to_string()));
+        self.send(request.unwrap()).await
+    }
+
     /// A job that waits for a worker.
     async fn accepted(&self) -> JobId {
         self.submit(json!({})).await.view().id

@@ -116,9 +116,7 @@ impl Keys {
                     let old =
                         ledger.key(&rotate.id).await?.filter(ApiKey::is_good).ok_or_else(|| unknown(&rotate.id))?;
                     let minted = Minted::fresh()?;
-                    let ApiKey { tenant, name, scopes, .. } = old;
-                    let (id, hash) = (minted.id.clone(), minted.hash);
-                    show(ledger, &NewKey { id, tenant, name, scopes, hash, lives: None }, &minted, rotate.json).await?;
+                    show(ledger, &old.successor(minted.id.clone(), minted.hash), &minted, rotate.json).await?;
                     ledger.end_key(None, &rotate.id, Some(overlap)).await?;
                     Ok(())
                 })

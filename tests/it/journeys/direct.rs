@@ -51,6 +51,15 @@ async fn a_file_is_sent_to_the_bucket_itself_and_is_an_input_when_it_is_said_to_
     ensure!(complete(&stage, &id).await?.expect(200)?.json()? == file, "a repeat is answered otherwise");
     let same = send(stage.http.request(Method::POST, "/v1/files").body(TEXT)).await?.expect(201)?.json()?;
     ensure!(file["sha256"] == same["sha256"] && file["bytes"] == same["bytes"] && file["id"] == id.as_str(), "{file}");
+    let (one, two) = (begin(&stage, TEXT.len()).await?, stage.http.clone());
+    ask(Method::PUT, &one.1, TEXT).await?.expect(200)?;
+    let complete_it = || async { two.post(&format!("/v1/files/{}/complete", one.0), &json!({})).await };
+    let both = tokio::try_join!(complete_it(), complete_it())?;
+    ensure!(
+        [&both.0, &both.1].iter().all(|answer| matches!(answer.status, 200 | 423)),
+        "one of two at once takes it, and the other waits or finds it done: {both:?}"
+    );
+    complete_it().await?.expect(200)?;
     // Whoever still has the link changes nothing of the file.
     ask(Method::PUT, &url, "something else altogether, put there later on").await?;
     let content = stage.http.get(&format!("{path}/content")).await?.expect(200)?;

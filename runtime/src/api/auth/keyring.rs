@@ -12,7 +12,7 @@ use crate::keys::Scopes;
 use crate::ledger::{self, ApiKey, Ledger};
 use crate::tenant::Tenant;
 
-/// More ids than this are guesses: then it forgets all, and asks again.
+/// More ids than this are guesses: then it forgets those that are no key, and asks again.
 const MOST: usize = 10_000;
 /// A key's last use is noted to the minute.
 const NOTED: Duration = Duration::from_secs(60);
@@ -72,6 +72,9 @@ impl Keyring {
         }
         let found = self.ledger.key(id).await?.map(|key| Arc::new(Known::of(key)));
         let mut known = self.known.lock().expect("no panic while held");
+        if known.len() >= MOST {
+            known.retain(|_, (asked, found)| found.is_some() && asked.elapsed() < self.fresh);
+        }
         if known.len() >= MOST {
             known.clear();
         }

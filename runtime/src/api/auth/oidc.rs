@@ -176,7 +176,14 @@ impl Issuer {
     pub(super) async fn judge(self: &Arc<Self>, text: &str, stop: &Stop) -> Result<Identity, Refused> {
         let token = Token::read(text, &self.settings.algorithms).map_err(Refused::Token)?;
         if !self.knows(&token) {
-            self.ask_again().await;
+            // In a task of its own: a caller who hangs up must not keep everybody else's keys from coming.
+            let issuer = Arc::clone(self);
+            let (asked, answered) = tokio::sync::oneshot::channel::<()>();
+            stop.spawn_quiet(async move {
+                issuer.ask_again().await;
+                drop(asked);
+            });
+            let _ended = answered.await;
         } else if self.is_old() {
             let issuer = Arc::clone(self);
             stop.spawn_quiet(async move { issuer.ask_again().await });

@@ -11,9 +11,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use jiff::Timestamp;
 use longshore_sdk::api::{GapReason, JobState, StreamGap};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::sync::OnceCell;
 
-use super::{seat, sse};
+use super::{Seat, seat, sse};
 use crate::api::auth::Caller;
 use crate::api::params::Params;
 use crate::api::problem::{Answer, Fault, Refusal};
@@ -31,10 +31,11 @@ pub(in crate::api) async fn follow(
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let wanted = Wanted { tenant: Some(caller.tenant), ..wanted(&Params::read(&uri, &[KINDS, STATES])?)? };
+    let tenant = caller.tenant;
+    let wanted = Wanted { tenant: Some(tenant.clone()), ..wanted(&Params::read(&uri, &[KINDS, STATES])?)? };
     let after: Option<Cursor> =
         sse::last_id(&headers, "must be the id of a frame of this stream; leave it out to begin now")?;
-    let seat = seat(&api)?;
+    let seat = seat(&api, &tenant)?;
     let reader = window(&api).await?.reader(after, wanted).await?;
     let here = sse::place(&reader.at());
     let follower = Follower { api, reader, _seat: seat };
@@ -73,7 +74,7 @@ fn wanted(params: &Params) -> Answer<Wanted> {
 struct Follower {
     api: Arc<Api>,
     reader: Reader,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Follower {
