@@ -38,9 +38,13 @@ pub enum LedgerError {
     /// It did not answer, or lost the race of a deadlock. Whether a commit happened is unknown: try again.
     #[error("the ledger does not answer: {0}")]
     Unavailable(String),
-    /// It refuses this statement and will refuse it again; a bug or a wrong schema.
+    /// It refuses us, whatever is asked of it: a right that is missing, another schema, a bug. It says nothing about what was to
+    /// be stored, and is over when an operator has seen to it.
     #[error("the ledger refuses: {0}")]
     Refused(String),
+    /// It can never store this value, whoever asks.
+    #[error("the ledger cannot store it: {0}")]
+    Unstorable(String),
 }
 
 impl LedgerError {

@@ -168,6 +168,15 @@ impl Storage {
         Ok(Self { store, root, bucket, variables, roots, settings, keeping: kept::Keeping::default() })
     }
 
+    /// One that is asked of nobody, for simulated time: a file takes real time.
+    #[cfg(test)]
+    pub(crate) fn simulated() -> Self {
+        let (settings, variables) = (StorageSettings::default(), location::of_the_environment());
+        let roots = Arc::new(Roots::new(&[], None).expect("no root is as good as any"));
+        let store = Arc::new(object_store::memory::InMemory::new());
+        Self { store, root: None, bucket: None, variables, roots, settings, keeping: kept::Keeping::default() }
+    }
+
     /// Stores a tenant's upload. Nothing is visible under `id` unless the whole body came and was within `limit`.
     ///
     /// # Errors

@@ -282,6 +282,8 @@ pub enum AttemptOutcome {
     Lost,
     /// Its worker never started it and gave it back.
     HandedBack,
+    /// Taken from its executor at the end of a drain's grace.
+    Drained,
 }
 
 /// A job's addresses, absolute or relative to the server.

@@ -11,7 +11,7 @@ use tracing::{Instrument, info_span};
 
 use crate::context::{CancelReason, Context};
 use crate::executor::AnyExecutor;
-use crate::outcome::{ErrorReport, Failure, Outcome, Result};
+use crate::outcome::{ErrorReport, Failure, Outcome, Result, Seen};
 
 /// How the executor's future came to its end: an answer, a panic's text, or dropped because it outlived its grace.
 enum End {
@@ -55,26 +55,26 @@ fn judge(end: End, context: &Context) -> Outcome {
         (End::Answered(Ok(result)), _) => Outcome::Done { result, artifacts: context.artifacts() },
         (End::Answered(Err(Failure::Yielded)), _) if context.should_yield() => Outcome::Yielded,
         (End::Answered(Err(failure @ Failure::Fatal(_))), _) => failure.into(),
-        (End::Panicked(text), _) => retry("panic", format!("the executor panicked: {text}")),
-        (_, Some(CancelReason::Drained)) => Outcome::Yielded,
+        (End::Panicked(text), _) => retry(Seen::Panicking, "panic", format!("the executor panicked: {text}")),
+        (_, Some(CancelReason::Drained)) => Outcome::Drained,
         (_, Some(CancelReason::Requested)) => Outcome::Canceled,
         (_, Some(CancelReason::Timeout)) => {
-            retry("timeout", format!("the attempt took longer than its {:?}", context.timeout()))
+            retry(Seen::TimingOut, "timeout", format!("the attempt took longer than its {:?}", context.timeout()))
         }
         (End::Answered(Err(Failure::Canceled)), None) => {
-            retry("stopped_unasked", "the executor ended as canceled, but nobody had cancelled it")
+            retry(Seen::Failing, "stopped_unasked", "the executor ended as canceled, but nobody had cancelled it")
         }
         // Free of charge it would come back for ever.
         (End::Answered(Err(Failure::Yielded)), None) => {
-            retry("yielded_unasked", "the executor handed the job back, but its worker does not drain")
+            retry(Seen::Failing, "yielded_unasked", "the executor handed the job back, but its worker does not drain")
         }
         (End::Answered(Err(failure)), None) => failure.into(),
         (End::Dropped, None) => unreachable!("an attempt is dropped only after it was asked to stop"),
     }
 }
 
-fn retry(code: &str, message: impl std::fmt::Display) -> Outcome {
-    Outcome::Retry { error: ErrorReport::new(code, message), after: None }
+fn retry(seen: Seen, code: &str, message: impl std::fmt::Display) -> Outcome {
+    Outcome::Retry { error: ErrorReport::new(code, message), after: None, seen }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

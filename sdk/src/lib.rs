@@ -70,7 +70,7 @@ pub mod wire;
 
 pub use context::{Artifact, CancelReason, Cancellation, Context, Progress};
 pub use executor::{AnyExecutor, Backoff, Executor, Payload, Policy, erase};
-pub use outcome::{ErrorReport, Failure, Fatal, OrFatal, Outcome, Result};
+pub use outcome::{ErrorReport, Failure, Fatal, OrFatal, Outcome, Result, Seen};
 pub use source::Source;
 pub use trace::Trace;
 pub use wire::JobId;

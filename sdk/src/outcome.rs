@@ -152,6 +152,8 @@ pub enum Outcome {
         error: ErrorReport,
         /// The wait the executor asked for.
         after: Option<Duration>,
+        /// Who says so. An executor's error may bear the code `timeout` or `panic`, and is its own word all the same.
+        seen: Seen,
     },
     /// The executor gave up for good.
     Fatal(ErrorReport),
@@ -161,14 +163,27 @@ pub enum Outcome {
     Yielded,
     /// Handed back until this wait is over; costs no attempt.
     Postponed(Duration),
+    /// Taken away at the end of a drain's grace, within which it neither ended nor yielded; costs no attempt.
+    Drained,
     /// The worker's lease ended while the attempt ran: nothing may be recorded for it.
     LeaseLost,
+}
+
+/// What a failed attempt was seen to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It answered with an error.
+    Failing,
+    /// Its time ran out.
+    TimingOut,
+    /// It panicked.
+    Panicking,
 }
 
 impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Retry { error, after } => Self::Retry { error, after },
+            Failure::Retry { error, after } => Self::Retry { error, after, seen: Seen::Failing },
             Failure::Fatal(error) => Self::Fatal(error),
             Failure::Canceled => Self::Canceled,
             Failure::Yielded => Self::Yielded,

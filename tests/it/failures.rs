@@ -7,3 +7,4 @@ mod chaos;
 mod cluster;
 mod guard;
 mod leases;
+mod refusals;

@@ -327,7 +327,7 @@ impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Unavailable(_) => Self::unavailable("ledger", error),
-            LedgerError::Refused(_) => Self::internal(error),
+            LedgerError::Refused(_) | LedgerError::Unstorable(_) => Self::internal(error),
         }
     }
 }

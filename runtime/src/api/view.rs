@@ -161,6 +161,7 @@ fn outcome(ended: Ended) -> AttemptOutcome {
         Ended::Yielded => AttemptOutcome::Yielded,
         Ended::Lost => AttemptOutcome::Lost,
         Ended::HandedBack => AttemptOutcome::HandedBack,
+        Ended::Drained => AttemptOutcome::Drained,
     }
 }
 

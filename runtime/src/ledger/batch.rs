@@ -65,7 +65,7 @@ async fn answer_all<Q, A, F>(
     match commit(questions.clone()).await {
         Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer)))),
         // One question the ledger refuses must not fail its neighbours.
-        Err(LedgerError::Refused(_)) if questions.len() > 1 => {
+        Err(LedgerError::Refused(_) | LedgerError::Unstorable(_)) if questions.len() > 1 => {
             for (question, reply) in questions.into_iter().zip(replies) {
                 let alone = commit(vec![question]).await;
                 drop(reply.send(alone.map(|mut answers| answers.remove(0))));

@@ -164,11 +164,13 @@ pub enum Ended {
     Lost,
     /// It was handed back by a worker that never ran it.
     HandedBack,
+    /// It was taken from its executor at the end of a drain's grace.
+    Drained,
 }
 
 impl Ended {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Error,
         Self::Timeout,
@@ -178,6 +180,7 @@ impl Ended {
         Self::Yielded,
         Self::Lost,
         Self::HandedBack,
+        Self::Drained,
     ];
 
     /// Its word in the ledger, the API and metrics.
@@ -192,6 +195,7 @@ impl Ended {
             Self::Yielded => "yielded",
             Self::Lost => "lost",
             Self::HandedBack => "handed_back",
+            Self::Drained => "drained",
         }
     }
 

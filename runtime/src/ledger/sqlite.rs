@@ -109,6 +109,7 @@ impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
         let error = match error.sqlite_error_code() {
             Some(code) if may_pass(code) => Self::Unavailable(error.to_string()),
+            Some(ErrorCode::TooBig) => Self::Unstorable(error.to_string()),
             _ => Self::Refused(error.to_string()),
         };
         error.counted()

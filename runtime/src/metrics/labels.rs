@@ -29,7 +29,8 @@ impl Role {
 pub const OTHER: &str = "_OTHER";
 
 /// How attempts end in their worker's hands, and how the rescuer ends them.
-pub const OUTCOMES: [&str; 8] = ["done", "error", "timeout", "panic", "fatal", "canceled", "yielded", "lost"];
+pub const OUTCOMES: [&str; 9] =
+    ["done", "error", "timeout", "panic", "fatal", "canceled", "yielded", "lost", "drained"];
 /// Why another attempt is made.
 pub const RETRY_CAUSES: [&str; 4] = ["error", "timeout", "panic", "lost"];
 /// Why a job is a dead letter; `lost`: it took too many workers with it.
@@ -41,7 +42,7 @@ pub const WEBHOOK_OUTCOMES: [&str; 6] = ["delivered", "refused", "gone", "late",
 /// What became of a span.
 pub const SPAN_RESULTS: [&str; 2] = ["exported", "dropped"];
 /// How a ledger fails.
-pub const LEDGER_ERRORS: [&str; 2] = ["unavailable", "refused"];
+pub const LEDGER_ERRORS: [&str; 3] = ["unavailable", "refused", "unstorable"];
 /// Answers, by the hundred.
 pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -166,6 +167,7 @@ pub fn ledger_error(error: &LedgerError) -> usize {
     match error {
         LedgerError::Unavailable(_) => 0,
         LedgerError::Refused(_) => 1,
+        LedgerError::Unstorable(_) => 2,
     }
 }
 

@@ -127,7 +127,7 @@ table! {
     LedgerPoolWaiting "longshore_ledger_pool_waiting" Gauge, "calls", None, Agents,
         "Calls that wait for a connection to the ledger's database: database.connections is too small, or it is slow.";
     LedgerErrors "longshore_ledger_errors_total" Counter, "errors", One("error", &labels::LEDGER_ERRORS), Agents,
-        "Errors of the ledger's database: unavailable may pass, refused will not.";
+        "Errors of the ledger's database: unavailable may pass, refused passes when an operator has seen to it (a right, the schema), unstorable is a value that it can never keep.";
     HttpRequests "longshore_http_requests_total" Counter, "requests", Calls, Api,
         "Requests answered.";
     HttpDuration "longshore_http_request_duration_seconds" Histogram(HTTP), "seconds", One("work", &labels::WORKS), Api,

@@ -95,7 +95,8 @@ macro_rules! passed_on {
             async fn round(&self, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
                 // A round with both is named by what weighs more.
                 let name = if records.is_empty() { "claim" } else { "record" };
-                self.pass(name, careless::round(&self.0.world, worker, claims, records)).await
+                let round = self.pass(name, careless::round(&self.0.world, worker, claims, records)).await;
+                if self.has(Bug::RefusalBlamedOnTheOutput) { round.map_err(careless::blamed_on_the_output) } else { round }
             }
 
             async fn submit(&self, jobs: &[NewJob]) -> Answer<Vec<Submitted>> {

@@ -34,6 +34,8 @@ pub(super) enum Bug {
     NeverHandedBack,
     /// The rescuer looks after nobody.
     NeverRescued,
+    /// A ledger that refuses us is taken for one that cannot store what came out.
+    RefusalBlamedOnTheOutput,
 }
 
 impl Bug {
@@ -42,12 +44,32 @@ impl Bug {
         match self {
             Self::NeverHandedBack => Some(("claim", Fate::ReplyLost)),
             Self::RecordWithoutFence => Some(("record", Fate::Paused)),
+            Self::RefusalBlamedOnTheOutput => Some(("record", Fate::Refused)),
             _ => None,
         }
     }
 
+    /// The check that must notice it. Others may, too.
+    pub(super) fn noticed_by(self) -> &'static str {
+        match self {
+            Self::AckBeforeRecord => "acknowledged, and the ledger counts on the delivery",
+            Self::AnnounceAfterAck | Self::AnnouncementForgotten | Self::OutboxByCursor => {
+                "what was announced is not what happened"
+            }
+            Self::PublishWithoutConfirm => "marked as published, and no broker has taken it",
+            Self::ClaimByLookThenUpdate => "an attempt is begun by two workers",
+            Self::RecordWithoutFence => "the result is another attempt's",
+            Self::LeaseByWallClock | Self::NeverRefilled | Self::NeverHandedBack | Self::NeverRescued => {
+                "it never comes to rest"
+            }
+            Self::EffectWithoutFence | Self::EffectBesideTheFence => "more than one effect",
+            Self::KeyForgotten => "more or fewer jobs than callers",
+            Self::RefusalBlamedOnTheOutput => "not the end it deserves",
+        }
+    }
+
     /// All of them.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::AckBeforeRecord,
         Self::AnnounceAfterAck,
         Self::AnnouncementForgotten,
@@ -62,5 +84,6 @@ impl Bug {
         Self::NeverRefilled,
         Self::NeverHandedBack,
         Self::NeverRescued,
+        Self::RefusalBlamedOnTheOutput,
     ];
 }

@@ -12,7 +12,7 @@ use super::bug::Bug;
 use super::process::Process;
 use super::world::World;
 use crate::broker::{Announcement, Broker, Consumer, Delivery, JobMessage};
-use crate::ledger::{Answer, Claim, Claimed, Fence, Ledger, Record, Recorded, Round, Unannounced};
+use crate::ledger::{Answer, Claim, Claimed, Fence, Ledger, LedgerError, Record, Recorded, Round, Unannounced};
 
 /// How long what was put off lies about.
 const LATER: Duration = Duration::from_millis(400);
@@ -81,8 +81,22 @@ pub(super) async fn record_for_anybody(world: &World, worker: Uuid, records: &[R
     Ok(recorded)
 }
 
+/// [`Bug::RefusalBlamedOnTheOutput`]
+pub(super) fn blamed_on_the_output(error: LedgerError) -> LedgerError {
+    match error {
+        LedgerError::Refused(why) => LedgerError::Unstorable(why),
+        other => other,
+    }
+}
+
 /// A round in which claims, or records, are made as the mistake makes them.
 pub(super) async fn round(world: &World, worker: Uuid, claims: &[Claim], records: &[Record]) -> Answer<Round> {
+    let none_can_be_stored = |record: &Record| {
+        record.fence.attempt == 1 && world.effects.lock().unwrap().unstorable.contains(&record.fence.job)
+    };
+    if records.iter().any(none_can_be_stored) {
+        return Err(LedgerError::Unstorable("simulated".into()));
+    }
     match world.bug {
         Some(Bug::ClaimByLookThenUpdate) => {
             let records = world.ledger.round(worker, &[], records).await?.records;

@@ -48,6 +48,7 @@ async fn call(world: Arc<World>, caller: usize) -> Asked {
         fails: [0, 0, 1, 3, MAX_ATTEMPTS + 100][dice.below(5)],
         fatal: dice.in_thousand(60),
         deaf: dice.in_thousand(300),
+        unstorable: dice.in_thousand(60),
     };
     let cancels = dice.in_thousand(200);
     let caller = format!("caller-{caller}");

@@ -1,7 +1,7 @@
 //! The executor of the simulation: works a while, fails as often as it is told, and leaves one effect behind a fence of its own, as the
 //! SDK asks of every executor with effects elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(super) struct Deed {
     pub(super) fatal: bool,
     /// Whether it hears neither drain nor cancel.
     pub(super) deaf: bool,
+    /// Whether whatever comes of its first attempt is nothing that a ledger can store.
+    pub(super) unstorable: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +54,8 @@ pub(super) struct Effects {
     unfenced: bool,
     /// Attempts that came too late and were refused.
     pub(super) stale: usize,
+    /// Jobs of whose first attempt nothing can be stored.
+    pub(super) unstorable: BTreeSet<JobId>,
 }
 
 impl Effects {
@@ -109,7 +113,11 @@ impl Executor for Doer {
 
     async fn run(&self, deed: Deed, context: &Context) -> Result<Did> {
         let (job, attempt) = (context.job_id(), context.attempt());
+        if deed.unstorable {
+            self.0.world.effects.lock().unwrap().unstorable.insert(job);
+        }
         self.until_answered("start", |effects| effects.begin(job, attempt, &self.0.name)).await?;
+        self.look_at_the_checkpoint(context).await;
         self.work(&deed, context).await?;
         if deed.fatal {
             return Err(Fatal::new("told_so", "this deed gives up as it was told").into());
@@ -126,6 +134,15 @@ impl Executor for Doer {
 }
 
 impl Doer {
+    /// Finds that of an attempt before, if any, and leaves its own. Without one the work begins anew, which is no failure.
+    async fn look_at_the_checkpoint(&self, context: &Context) {
+        let (job, attempt) = (context.job_id(), context.attempt());
+        if let Some(left) = context.checkpoint::<u32>().filter(|left| *left >= attempt) {
+            self.0.world.find("a checkpoint of an attempt to come", format!("{job}: {left} in {attempt}"));
+        }
+        let _ = context.save_checkpoint(&attempt).await;
+    }
+
     async fn work(&self, deed: &Deed, context: &Context) -> Result<()> {
         let work = tokio::time::sleep(Duration::from_millis(deed.work_ms));
         if deed.deaf {

@@ -12,6 +12,8 @@ pub(super) enum Fate {
     Slow,
     /// It fails and had no effect.
     Fails,
+    /// It is refused, as by a ledger that has taken a right from us, and had no effect.
+    Refused,
     /// It had its effect, and its caller hears that nobody answers.
     ReplyLost,
     /// The process is killed before it.
@@ -24,8 +26,8 @@ pub(super) enum Fate {
 
 impl Fate {
     /// All of them.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Slow, Self::Fails, Self::ReplyLost, Self::KilledBefore, Self::KilledAfter, Self::Paused];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Slow, Self::Fails, Self::Refused, Self::ReplyLost, Self::KilledBefore, Self::KilledAfter, Self::Paused];
 }
 
 /// Numbers that a seed decides (splitmix64, <https://prng.di.unimi.it/splitmix64.c>).
@@ -69,7 +71,7 @@ impl Dice {
 pub(super) struct Fates {
     sure: Mutex<Option<(&'static str, Fate, usize)>>,
     /// What comes often.
-    prone: Option<(&'static str, Fate)>,
+    prone: [Option<(&'static str, Fate)>; 2],
 }
 
 impl Fates {
@@ -78,7 +80,7 @@ impl Fates {
         let seed = usize::try_from(seed).unwrap();
         let (call, fate) = (protocol[seed % protocol.len()], Fate::ALL[seed / protocol.len() % Fate::ALL.len()]);
         let sure = Mutex::new(Some((call, fate, seed / (protocol.len() * Fate::ALL.len()) % 3)));
-        Self { sure, prone }
+        Self { sure, prone: [prone, comes_after(call)] }
     }
 
     pub(super) fn of(&self, call: &'static str, dice: &Dice) -> Option<Fate> {
@@ -93,13 +95,23 @@ impl Fates {
             }
             *left -= 1;
         }
-        if let Some((name, fate)) = self.prone
-            && name == call
+        let prone = self.prone.iter().flatten().find(|(name, _)| *name == call);
+        if let Some((_, fate)) = prone
             && dice.in_thousand(100)
         {
-            return Some(fate);
+            return Some(*fate);
         }
         dice.in_thousand(12).then(|| Fate::ALL[dice.below(Fate::ALL.len())])
+    }
+}
+
+/// What must befall which call for a rare one to be made at all.
+fn comes_after(rare: &str) -> Option<(&'static str, Fate)> {
+    match rare {
+        "credited" | "hand_back" => Some(("claim", Fate::ReplyLost)),
+        "unqueue" => Some(("publish", Fate::Fails)),
+        "mark_unannounced" => Some(("announce", Fate::Fails)),
+        _ => None,
     }
 }
 

@@ -35,13 +35,22 @@ pub(super) struct Process {
 }
 
 /// An error that says: nobody knows whether it was done.
-pub(super) trait Unknown {
+pub(super) trait Unknown: Sized {
     fn unknown() -> Self;
+
+    /// One that says that it was not done, and will not be. Who has no word for it says that nobody answers.
+    fn refused() -> Self {
+        Self::unknown()
+    }
 }
 
 impl Unknown for LedgerError {
     fn unknown() -> Self {
         Self::Unavailable("simulated".into())
+    }
+
+    fn refused() -> Self {
+        Self::Refused("simulated".into())
     }
 }
 
@@ -123,6 +132,7 @@ impl Process {
             Some(Fate::KilledBefore) => self.kill(),
             Some(Fate::Paused) => self.pause(),
             Some(Fate::Fails) => return Err(E::unknown()),
+            Some(Fate::Refused) => return Err(E::refused()),
             _ => {}
         }
         self.standing().await;

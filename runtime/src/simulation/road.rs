@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::bug::Bug;
 use super::careless;
+use super::hand;
 use super::process::Process;
 use crate::broker::{
     Announcement, Broker, BrokerError, Consumer, Control, Delivery, Depth, Feed, Health, JobMessage, Mark,
@@ -46,6 +47,7 @@ impl Broker for Road {
     async fn consume(&self, kind: &str, prefetch: u16) -> Result<Consumer, BrokerError> {
         let line = self.0.line();
         let consumer = self.pass("consume", self.0.world.broker.consume_on(&line, kind, prefetch)).await?;
+        let consumer = hand::on(&self.0, consumer);
         match self.0.world.bug {
             Some(Bug::AckBeforeRecord) => Ok(careless::acked_when_it_comes(&self.0, consumer)),
             _ => Ok(consumer),

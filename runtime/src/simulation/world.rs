@@ -21,7 +21,7 @@ use crate::broker::Announcement;
 use crate::broker::embedded::{Embedded, Limits};
 use crate::ledger::Ledger as _;
 use crate::ledger::sqlite::Sqlite;
-use crate::storage::{Storage, StorageSettings};
+use crate::storage::Storage;
 
 /// One simulated system.
 pub(super) struct World {
@@ -72,7 +72,7 @@ impl std::fmt::Display for Wrong {
     }
 }
 
-/// Files are real, and nobody's business here.
+/// Nobody's business here.
 static HOME: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
 impl World {
@@ -82,14 +82,13 @@ impl World {
         let ledger = Arc::new(Sqlite::simulated(Arc::new(clock)).unwrap());
         ledger.migrate().await.unwrap();
         ledger.register_kinds(&[doer::card()]).await.unwrap();
-        let location = HOME.path().join("storage").display().to_string();
         Arc::new(Self {
             dice: Dice::new(seed),
             bug,
             traced,
             ledger,
             broker: Embedded::unkind(Limits::default(), seed),
-            storage: Arc::new(Storage::open(StorageSettings { location, ..StorageSettings::default() }).unwrap()),
+            storage: Arc::new(Storage::simulated()),
             scratch: HOME.path().join("scratch"),
             effects: Mutex::new(Effects::of(bug)),
             carried: Mutex::default(),

@@ -2,29 +2,28 @@
 //! break: record before announce, announce before ack. How many run at once is [`super::slots`]', what an end means is
 //! [`crate::job::verdict`]'s.
 
+mod papers;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use longshore_sdk::context::AttemptInfo;
-use longshore_sdk::{CancelReason, Cancellation, Context, ErrorReport, JobId, Outcome, Trace, attempt};
+use longshore_sdk::{CancelReason, Cancellation, Context, JobId, Outcome, Seen, Trace, attempt};
 use tracing::{Instrument, Span};
 
+use self::papers::{info, new_job, without_what_it_cannot_store};
 use super::host::AttemptHost;
 use super::message::{self, Message};
-use super::registry::{Entry, backoff};
+use super::registry::backoff;
 use super::shift::Shift;
 use super::slots::Seat;
 use super::watermark::Owed;
 use crate::broker::{BrokerError, Delivery};
 use crate::job::verdict::{Account, Ending, Verdict, decide};
-use crate::ledger::{
-    Claim, Claimed, Ended, Event, Granted, LedgerError, NewJob, Priority, Record, Recorded, Settle, Submitted,
-};
+use crate::ledger::{Claim, Claimed, Ended, Event, Granted, LedgerError, Record, Recorded, Settle, Submitted};
 use crate::metrics;
 use crate::metrics::events::AttemptEnd;
 use crate::notify::topic;
-use crate::tenant::Tenant;
 use crate::traces::{self, Open};
 
 /// Why a delivery goes back to its queue.
@@ -111,10 +110,17 @@ impl Shift {
         here: Option<Trace>,
         seat: Seat,
     ) -> Result<Option<(Event, Owed)>, Trouble> {
-        let outcome = self.run(job, here).await?; // never panics, never outlives the lease
+        let cancellation = Cancellation::draining_with(self.draining.clone());
+        // Kept until its end is recorded: the heartbeat hands back what has no place here.
+        let _place = self.running.enter(job.fence, job.started(), cancellation.clone());
+        let outcome = self.run(job, here, cancellation).await?; // never panics, never outlives the lease
         drop(seat);
         let close = self.close(job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
-        self.record(job, close).await
+        let recorded = self.record(job, close).await;
+        if recorded.is_err() {
+            self.lost_reply.store(true, Ordering::Release); // else it would run on in the ledger for as long as we live
+        }
+        recorded
     }
 
     /// What the attempts of a settled job had put aside for each other. A failure here leaves files and harms nobody.
@@ -172,10 +178,8 @@ impl Shift {
     }
 
     /// `here` is where what the executor asks of others has its place in a trace.
-    async fn run(&self, job: &Granted, here: Option<Trace>) -> Result<Outcome, Trouble> {
+    async fn run(&self, job: &Granted, here: Option<Trace>, cancellation: Cancellation) -> Result<Outcome, Trouble> {
         let Some(entry) = self.registry.get(&job.kind) else { return Ok(Outcome::Yielded) };
-        let cancellation = Cancellation::draining_with(self.draining.clone());
-        let _place = self.running.enter(job.fence, job.started(), cancellation.clone());
         // Looked at after entering the table: a lapse before it would not have found us.
         if self.lapsed.is_cancelled() {
             cancellation.cancel(CancelReason::LeaseLost);
@@ -203,6 +207,7 @@ impl Shift {
     /// Records, again and again while the lease lives. `None`: the lease was lost and the outcome is dropped.
     async fn record(&self, job: &Granted, close: Close) -> Result<Option<(Event, Owed)>, Trouble> {
         let Close { mut record, owed } = close;
+        let mut replaced = false;
         loop {
             match self.rounds.record(record.clone()).await {
                 Ok(Recorded::Done(event) | Recorded::Before(event)) => {
@@ -217,15 +222,19 @@ impl Shift {
                     owed.announced(&self.watermark);
                     return Ok(None);
                 }
-                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&job.started(), &error).await?,
-                Err(LedgerError::Refused(error)) => record = refused(record, &error)?,
+                Err(LedgerError::Unstorable(error)) if !replaced => {
+                    (record, replaced) = (without_what_it_cannot_store(record, &error), true);
+                }
+                Err(error @ LedgerError::Unstorable(_)) => return Err(error.into()), // our own words: nothing is left to try
+                // A right that is missing says nothing of the output: it waits until somebody has seen to the ledger.
+                Err(error) => self.wait_for_ledger(&job.started(), &error).await?,
             }
         }
     }
 
-    async fn wait_for_ledger(&self, event: &Event, error: &str) -> Result<(), Trouble> {
+    async fn wait_for_ledger(&self, event: &Event, error: &LedgerError) -> Result<(), Trouble> {
         let Event { job, kind, attempt, correlation_id, .. } = event;
-        tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, error, "the ledger did not take it; trying again while the lease lives");
+        tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "the ledger did not take it; trying again while the lease lives");
         let lapsed = tokio::time::timeout(RETRY_PAUSE, self.lapsed.cancelled()).await.is_ok();
         if lapsed { Err(Trouble::LeaseLost) } else { Ok(()) }
     }
@@ -248,11 +257,10 @@ impl Shift {
         let Event { job, kind, attempt, correlation_id, .. } = &event;
         tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
         loop {
-            match self.ledger.mark_unannounced(&[(event.job, event.version)]).await {
-                // Given up, it would be a hole in what is told: the delivery comes again, and a job that waits or runs is not told of then.
-                Err(LedgerError::Unavailable(error)) => self.wait_for_ledger(&event, &error).await?,
-                marked => return Ok(marked?),
-            }
+            let marked = self.ledger.mark_unannounced(&[(event.job, event.version)]).await;
+            // Given up, it would be a hole in what is told: the delivery comes again, and a job that waits or runs is not told of then.
+            let Err(error) = marked else { return Ok(()) };
+            self.wait_for_ledger(&event, &error).await?;
         }
     }
 }
@@ -300,46 +308,6 @@ fn end<'a>(job: &'a Granted, ended: Ended, event: &Event) -> AttemptEnd<'a> {
     AttemptEnd { kind: &job.kind, ended, state: event.state, age }
 }
 
-fn new_job(
-    claim: Claim,
-    delivery: &Delivery,
-    tenant: Tenant,
-    payload: Box<serde_json::value::RawValue>,
-    entry: &Entry,
-) -> NewJob {
-    NewJob {
-        id: claim.job,
-        tenant,
-        kind: delivery.kind.clone(),
-        payload,
-        priority: Priority::Normal,
-        max_attempts: entry.policy.max_attempts,
-        timeout: entry.policy.timeout,
-        run_at: None,
-        metadata: None,
-        correlation_id: delivery.correlation_id.clone(),
-        trace: delivery.trace.clone(),
-        unique_key: None,
-        webhook: None,
-        idempotency: None,
-    }
-}
-
-fn info(job: &Granted, here: Option<Trace>, entry: &Entry) -> AttemptInfo {
-    AttemptInfo {
-        job: job.fence.job,
-        kind: job.kind.as_str().into(),
-        attempt: job.fence.attempt,
-        charged: job.charged,
-        max_attempts: job.max_attempts,
-        timeout: job.timeout,
-        cancel_grace: entry.policy.cancel_grace,
-        correlation_id: job.correlation_id.clone(),
-        trace: here,
-        checkpoint: job.checkpoint.clone(),
-    }
-}
-
 fn ending(outcome: &Outcome) -> Ending {
     match outcome {
         Outcome::Done { .. } => Ending::Done,
@@ -347,18 +315,19 @@ fn ending(outcome: &Outcome) -> Ending {
         Outcome::Fatal(_) => Ending::Fatal,
         Outcome::Canceled => Ending::Canceled,
         Outcome::Postponed(wait) => Ending::Postponed(*wait),
-        Outcome::Yielded | Outcome::LeaseLost => Ending::Yielded,
+        Outcome::Yielded | Outcome::Drained | Outcome::LeaseLost => Ending::Yielded,
     }
 }
 
 fn ended(outcome: &Outcome) -> Ended {
     match outcome {
         Outcome::Done { .. } => Ended::Done,
-        Outcome::Retry { error, .. } if error.code == "timeout" => Ended::Timeout,
-        Outcome::Retry { error, .. } if error.code == "panic" => Ended::Panic,
-        Outcome::Retry { .. } => Ended::Error,
+        Outcome::Retry { seen: Seen::TimingOut, .. } => Ended::Timeout,
+        Outcome::Retry { seen: Seen::Panicking, .. } => Ended::Panic,
+        Outcome::Retry { seen: Seen::Failing, .. } => Ended::Error,
         Outcome::Fatal(_) => Ended::Fatal,
         Outcome::Canceled => Ended::Canceled,
+        Outcome::Drained => Ended::Drained,
         Outcome::Yielded | Outcome::Postponed(_) | Outcome::LeaseLost => Ended::Yielded,
     }
 }
@@ -375,11 +344,16 @@ fn settle(verdict: Verdict, outcome: Outcome) -> Settle {
     }
 }
 
-/// The ledger will never take this output: the job fails with the reason. A refusal of that is a bug, and the delivery returns.
-fn refused(record: Record, reason: &str) -> Result<Record, Trouble> {
-    if matches!(record.settle, Settle::DeadLetter { .. }) {
-        return Err(LedgerError::Refused(reason.to_owned()).into());
+#[cfg(test)]
+mod tests {
+    use longshore_sdk::Failure;
+
+    use super::*;
+
+    #[test]
+    fn an_executor_cannot_call_its_error_a_timeout_or_a_panic_of_ours() {
+        for code in ["timeout", "panic"] {
+            assert_eq!(ended(&Failure::retry(code, "of its own").into()), Ended::Error, "{code}");
+        }
     }
-    let error = ErrorReport::new("output_refused", format!("the ledger cannot store the executor's output: {reason}"));
-    Ok(Record { ended: Ended::Fatal, settle: Settle::DeadLetter { error }, ..record })
 }

@@ -35,7 +35,7 @@ pub(super) struct Pulse {
     pub(super) watermark: Arc<Watermark>,
     /// For the busy slots.
     pub(super) slots: Arc<Slots>,
-    /// A claim's reply was lost: the ledger may credit us with attempts that we don't run.
+    /// A claim's reply was lost, or an end could not be recorded: the ledger may credit us with attempts that we don't run.
     pub(super) lost_reply: Arc<AtomicBool>,
     /// The worker takes no more.
     pub(super) draining: CancellationToken,
@@ -173,16 +173,27 @@ impl Pulse {
     }
 
     /// An attempt that the ledger credits to us and that we don't run, at two beats in a row (at one it may be on its way to its
-    /// slot), was claimed in a commit whose reply was lost.
+    /// slot), was claimed in a commit whose reply was lost, or came to an end that the ledger will not have.
     async fn hand_back_what_never_started(&self, suspects: &mut HashSet<Fence>) -> Answer<()> {
-        if suspects.is_empty() && !self.lost_reply.swap(false, Ordering::AcqRel) {
+        if !self.lost_reply.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        let looked = self.look_for_what_never_started(suspects).await;
+        if looked.is_err() || !suspects.is_empty() {
+            self.lost_reply.store(true, Ordering::Release); // the next beat looks again, or the end of a drain
+        }
+        looked
+    }
+
+    async fn look_for_what_never_started(&self, suspects: &mut HashSet<Fence>) -> Answer<()> {
         let credited = self.ledger.credited(self.worker).await?;
         let idle: HashSet<Fence> = credited.into_iter().filter(|fence| !self.running.has(fence)).collect();
         let never_started: Vec<Fence> = idle.intersection(suspects).copied().collect();
         if !never_started.is_empty() {
-            tracing::warn!(jobs = never_started.len(), "handing back attempts whose claim was never heard");
+            tracing::warn!(
+                jobs = never_started.len(),
+                "handing back attempts that the ledger takes for ours, and that do not run here"
+            );
             self.ledger.hand_back(&never_started).await?;
         }
         *suspects = idle.into_iter().filter(|fence| !never_started.contains(fence)).collect();

@@ -2,7 +2,7 @@
 //! lease is lost. It takes deliveries and gives each a task; what a task does is [`super::delivery`]'s.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -86,6 +86,7 @@ pub(super) async fn work(setup: &Setup, stop: &Stop) -> Answer<()> {
     heart_done.cancel();
     heart.end().await;
     if !shift.lapsed.is_cancelled() && shift.deliveries.finished(Duration::ZERO).await {
+        shift.hand_back_the_rest().await?;
         setup.ledger.retire(worker).await?;
     }
     Ok(())
@@ -260,6 +261,15 @@ impl Shift {
             );
         }
         self.tasks.ask();
+    }
+
+    /// What the ledger credits to us when nothing runs here any more: left to the rescuer, it would count as lost in a crash.
+    async fn hand_back_the_rest(&self) -> Answer<()> {
+        if !self.lost_reply.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let rest = self.ledger.credited(self.worker).await?;
+        if rest.is_empty() { Ok(()) } else { self.ledger.hand_back(&rest).await }
     }
 
     fn over(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::broker::{Broker, JobMessage, Lane};
 use crate::guard::Guard;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::{Ended, Ledger, NewJob, Priority, Whose};
+use crate::simulation::mistakes;
 use crate::stop::Stop;
 use crate::storage::{Storage, StorageSettings};
 use crate::tenant::Tenant;
@@ -134,5 +135,8 @@ async fn an_executor_that_holds_every_thread_costs_no_lease() {
 
 #[tokio::test]
 async fn a_heart_among_the_workers_tasks_would_be_noticed() {
+    let began = Instant::now();
     assert_eq!(first_end(Heart::Simulated).await, Ended::Lost);
+    let check = "the attempt of an executor that holds every thread ends lost";
+    mistakes::noticed("HeartAmongTheTasks", check, "one attempt, on real threads", began.elapsed());
 }

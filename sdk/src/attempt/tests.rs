@@ -13,13 +13,14 @@ use tokio::time::Instant;
 
 use crate::context::MAX_CHECKPOINT_BYTES;
 use crate::testkit::{Report, TestRun};
-use crate::{CancelReason, Context, Executor, Failure, Fatal, Outcome, Payload, Policy, Result};
+use crate::{CancelReason, Context, Executor, Failure, Fatal, Outcome, Payload, Policy, Result, Seen};
 
 /// What the executor under test does.
 #[derive(Serialize, Deserialize, JsonSchema)]
 enum Act {
     Answer,
     Fail,
+    FailWith(String),
     GiveUp,
     Panic,
     PanicOnAThread,
@@ -75,6 +76,7 @@ impl Executor for Actor {
         match act {
             Act::Answer => {}
             Act::Fail => drop("x".parse::<u32>()?),
+            Act::FailWith(code) => return Err(Failure::retry(&code, "of its own")),
             Act::GiveUp => return Err(Fatal::new("hopeless", "no use").at("/n").into()),
             Act::Panic => panic!("boom"),
             Act::PanicOnAThread => context.blocking(|| panic!("boom {}", 2)).await?,
@@ -232,6 +234,26 @@ async fn a_lost_lease_counts_whatever_the_executor_answers() {
     }
     let later = stopped(Act::LoseLeaseWhileCleaningUp, CancelReason::Requested).await;
     assert!(matches!(later, Outcome::LeaseLost), "{later:?}");
+}
+
+#[tokio::test]
+async fn what_a_drain_takes_away_did_not_yield() {
+    for act in [Act::HangUntilCanceled, Act::FailOnceCanceled] {
+        let outcome = stopped(act, CancelReason::Drained).await;
+        assert!(matches!(outcome, Outcome::Drained), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_calls_itself_a_timeout_or_a_panic_is_the_executors_own_word() {
+    for code in ["timeout", "panic"] {
+        let outcome = report_of(Act::FailWith(code.into())).await.outcome;
+        assert!(matches!(&outcome, Outcome::Retry { seen: Seen::Failing, .. }), "{outcome:?}");
+    }
+    let panicked = report_of(Act::Panic).await.outcome;
+    assert!(matches!(panicked, Outcome::Retry { seen: Seen::Panicking, .. }), "{panicked:?}");
+    let late = stopped(Act::HangUntilCanceled, CancelReason::Timeout).await;
+    assert!(matches!(late, Outcome::Retry { seen: Seen::TimingOut, .. }), "{late:?}");
 }
 
 #[tokio::test]

@@ -93,6 +93,9 @@ async fn a_thread_that_never_ends_does_not_keep_its_worker_from_leaving(mut stag
     let id = stage.submit("trial.work", json!({"hangs": true})).await?;
     stage.when(&id, "to hang", |job| job["state"] == "running" && job["progress"].is_object()).await?;
     assert_eq!(stage.drain_worker().await?, 0);
+    stage.start_worker().await?;
+    let job = stage.when(&id, "to run again", |job| job["attempt"] == 2).await?;
+    assert_eq!((&job["attempts"][0]["outcome"], &job["charged"]), (&json!("drained"), &json!(0)), "{job}");
     Ok(())
 }
 
