@@ -140,9 +140,10 @@ impl Fault {
             Self::WorkerKill | Self::WorkerPause | Self::ApiKill => 0,
             Self::WorkerRoll | Self::ApiRoll => 1,
             Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm | Self::AckTimeout | Self::LeaderKill => 2,
+            // A broker that is killed meanwhile would miss no heartbeats.
+            Self::Silence => 2,
             Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => 3,
-            Self::Cut | Self::HalfOpen | Self::Silence | Self::Delay | Self::Throttle => 4,
-            Self::DiskFull | Self::Duplicates => 4,
+            Self::Cut | Self::HalfOpen | Self::Delay | Self::Throttle | Self::DiskFull | Self::Duplicates => 4,
         }
     }
 }

@@ -152,7 +152,7 @@ impl World {
         let until = Instant::now() + PATIENCE;
         loop {
             // Each time anew: an executor may take the process with it.
-            let worker = self.crew.working(seat).await?;
+            self.crew.working(seat).await?;
             for _ in 0..2 * self.plan.workers {
                 let key = format!("long-{}", Uuid::now_v7());
                 self.submit(&key, &json!({"work_ms": LONG_WORK.as_millis()}), "high").await?;
@@ -160,7 +160,8 @@ impl World {
             match self.eye.long_work_of(seat.process().process().pid(), LONG_WORK, FOR_WORK).await {
                 Err(error) if Instant::now() > until => return Err(error),
                 Err(_) => {}
-                Ok((job, attempt)) => return Ok((worker, job, attempt)),
+                // Asked only now: a worker that lost its lease meanwhile goes on under another identity.
+                Ok((job, attempt)) => return Ok((seat.working().await?, job, attempt)),
             }
         }
     }

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(seen.violations.len(), 1);
         seen.look(&[(job, 2, Some(LEASE))], LEASE);
         seen.look(&[], LEASE);
-        assert_eq!((seen.violations.len(), seen.asked - seen.bare, seen.longest), (1, 1, late));
+        assert_eq!((seen.violations.len(), seen.asked - seen.bare, seen.longest), (1, 1, late + LOOK));
     }
 
     #[test]
