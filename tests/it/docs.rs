@@ -12,6 +12,7 @@ mod places;
 mod producer;
 mod security;
 mod sessions;
+mod storms;
 mod tables;
 
 /// Fails with everything that was found, not with the first thing only.

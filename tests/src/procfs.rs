@@ -25,6 +25,17 @@ pub fn descendants(of: u32) -> Vec<u32> {
     found
 }
 
+/// The processes that live and were started with this in their environment; a child has it from its parent, unless that took it away.
+pub fn marked(name: &str, value: &str) -> Vec<u32> {
+    let mark = format!("{name}={value}").into_bytes();
+    let has = |pid: u32| {
+        // Of a stranger it may not be read, and he has none of our marks.
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == mark)
+    };
+    everyone().map(|stat| stat.pid).filter(|pid| alive(*pid) && has(*pid)).collect()
+}
+
 /// The most memory that a process ever had.
 pub fn peak_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -57,6 +68,22 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_process_is_known_by_the_mark_that_its_parent_gave_it() {
+        let mark = format!("{:?}", std::thread::current().id());
+        let mut parent = Command::new("sh");
+        // The shell itself is gone when the child is looked for, and so is its family.
+        parent.args(["-c", "setsid sleep 600 &"]).env("PROCFS_MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
+        parent.status().unwrap();
+        let marked = marked("PROCFS_MARK", &mark);
+        assert_eq!(marked.len(), 1, "{marked:?}");
+        assert!(super::marked("PROCFS_MARK", "another").is_empty());
+        Command::new("kill").arg(marked[0].to_string()).status().unwrap();
+        while alive(marked[0]) {
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_process_that_runs_is_alive_and_a_zombie_is_not() {

@@ -27,7 +27,17 @@ pub struct Proxy {
     controls: watch::Sender<Controls>,
     listening: watch::Receiver<bool>,
     connections: Arc<AtomicUsize>,
+    marks: Arc<Marks>,
     task: JoinHandle<()>,
+}
+
+/// What became of what it carried.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Connections that were cut.
+    cut: AtomicUsize,
+    /// Bytes that were held, delayed, or let through by drips.
+    hindered: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +51,12 @@ struct Controls {
     drip: usize,
 }
 
+impl Controls {
+    fn hinders(self) -> bool {
+        self.hold || !self.delay.is_zero() || self.drip > 0
+    }
+}
+
 /// The pause between two drips.
 const DRIP_EVERY: Duration = Duration::from_millis(10);
 
@@ -52,10 +68,12 @@ impl Proxy {
         let (controls, watched) = watch::channel(Controls::default());
         let (up, mut listening) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
-        let door = Door { port, server, controls: watched, up, connections: Arc::clone(&connections) };
+        let marks = Arc::new(Marks::default());
+        let (counted, marked) = (Arc::clone(&connections), Arc::clone(&marks));
+        let door = Door { port, server, controls: watched, up, connections: counted, marks: marked };
         let task = tokio::spawn(door.keep());
         listening.wait_for(|up| *up).await.context("the proxy can't listen on its port")?;
-        Ok(Proxy { url: through(url, port)?, controls, listening, connections, task })
+        Ok(Proxy { url: through(url, port)?, controls, listening, connections, marks, task })
     }
 
     /// The server's URL by way of this proxy.
@@ -66,6 +84,16 @@ impl Proxy {
     /// How many connections it carries now.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections it has cut so far.
+    pub fn has_cut(&self) -> usize {
+        self.marks.cut.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes so far met it while it held, delayed or throttled.
+    pub fn has_hindered(&self) -> usize {
+        self.marks.hindered.load(Ordering::SeqCst)
     }
 
     /// Resets every connection there is; new ones get through.
@@ -116,6 +144,7 @@ struct Door {
     controls: watch::Receiver<Controls>,
     up: watch::Sender<bool>,
     connections: Arc<AtomicUsize>,
+    marks: Arc<Marks>,
 }
 
 impl Door {
@@ -143,16 +172,22 @@ impl Door {
 
     fn carry(&self, client: TcpStream) {
         let (server, controls, connections) = (self.server, self.controls.clone(), Arc::clone(&self.connections));
+        let marks = Arc::clone(&self.marks);
         connections.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             // Whatever ends a connection, both sides see it end, and that is all there is to tell.
-            let _ = connection(client, server, controls).await;
+            let _ = connection(client, server, controls, &marks).await;
             connections.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-async fn connection(client: TcpStream, server: SocketAddr, controls: watch::Receiver<Controls>) -> IoResult<()> {
+async fn connection(
+    client: TcpStream,
+    server: SocketAddr,
+    controls: watch::Receiver<Controls>,
+    marks: &Marks,
+) -> IoResult<()> {
     let cuts = controls.borrow().cuts;
     let Ok(server) = TcpStream::connect(server).await else { return client.set_zero_linger() };
     client.set_nodelay(true)?;
@@ -160,13 +195,16 @@ async fn connection(client: TcpStream, server: SocketAddr, controls: watch::Rece
     let (mut from_client, mut to_client) = split(client);
     let (mut from_server, mut to_server) = split(server);
     let carried = async {
-        let there = pump(&mut from_client, &mut to_server, controls.clone());
-        let back = pump(&mut from_server, &mut to_client, controls.clone());
+        let there = pump(&mut from_client, &mut to_server, controls.clone(), marks);
+        let back = pump(&mut from_server, &mut to_client, controls.clone(), marks);
         tokio::try_join!(there, back).is_ok()
     };
     let mut knife = controls.clone();
     let orderly = tokio::select! {
-        _ = knife.wait_for(|controls| controls.cuts != cuts) => false,
+        _ = knife.wait_for(|controls| controls.cuts != cuts) => {
+            marks.cut.fetch_add(1, Ordering::SeqCst);
+            false
+        }
         orderly = carried => orderly,
     };
     if !orderly {
@@ -178,20 +216,29 @@ async fn connection(client: TcpStream, server: SocketAddr, controls: watch::Rece
 }
 
 /// One direction, in two halves so that a delay adds to the way and not to every piece.
-async fn pump(from: &mut From, to: &mut To, controls: watch::Receiver<Controls>) -> IoResult<()> {
+async fn pump(from: &mut From, to: &mut To, controls: watch::Receiver<Controls>, marks: &Marks) -> IoResult<()> {
     let (wire, end) = mpsc::channel(WIRE);
-    tokio::try_join!(take(from, wire, controls.clone()), give(end, to, controls)).map(|_| ())
+    tokio::try_join!(take(from, wire, controls.clone(), marks), give(end, to, controls)).map(|_| ())
 }
 
 type From = ReadHalf<TcpStream>;
 type To = WriteHalf<TcpStream>;
 type Piece = (Instant, Vec<u8>);
 
-async fn take(from: &mut From, wire: mpsc::Sender<Piece>, controls: watch::Receiver<Controls>) -> IoResult<()> {
+async fn take(
+    from: &mut From,
+    wire: mpsc::Sender<Piece>,
+    controls: watch::Receiver<Controls>,
+    marks: &Marks,
+) -> IoResult<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
-        let due = Instant::now() + controls.borrow().delay;
+        let now = *controls.borrow();
+        if now.hinders() {
+            marks.hindered.fetch_add(length, Ordering::SeqCst);
+        }
+        let due = Instant::now() + now.delay;
         // An empty piece is the orderly end of the stream: it takes its turn behind the bytes.
         wire.send((due, buffer[..length].to_vec())).await.map_err(Error::other)?;
         if length == 0 {
@@ -226,7 +273,8 @@ async fn pour(to: &mut To, mut piece: &[u8], controls: &watch::Receiver<Controls
     Ok(())
 }
 
-fn address(url: &str) -> Result<SocketAddr> {
+/// Where the server that a URL names listens.
+pub(crate) fn address(url: &str) -> Result<SocketAddr> {
     let (_, authority, _) = parts(url)?;
     authority.parse().with_context(|| format!("{authority} is no address: our servers are named by number"))
 }

@@ -6,6 +6,7 @@ use longshore_tests::house;
 
 use super::nothing_found;
 use super::page::Page;
+use super::storms::Storms;
 
 #[test]
 fn every_figure_of_speed_is_one_that_the_bench_printed() -> Result<()> {
@@ -46,5 +47,6 @@ fn every_figure_of_a_storm_is_one_that_the_chaos_suite_printed() -> Result<()> {
     ensure!(told.iter().any(|line| line.starts_with("| a worker is killed |")), "the README tells no storm");
     nothing_found(unprinted(&told.join("\n"), &table));
     assert_eq!(unprinted("30 kills, 31 cuts.", "| kills | 30 |"), ["nothing printed 31"]);
+    nothing_found(Storms::read(&table).contradict(&Page::planted(&told.join("\n")).rows()));
     Ok(())
 }

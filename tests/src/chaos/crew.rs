@@ -17,6 +17,7 @@ use super::plan::Plan;
 use crate::http::Http;
 use crate::longshore::{Launch, Longshore, Ready, built};
 use crate::process::{Ending, run};
+use crate::procfs;
 use crate::until::poll;
 
 /// A start may have to wait for a server that is away.
@@ -26,8 +27,14 @@ const LOGS: &str = "CHAOS_LOGS";
 /// Of the workers under test. A storm kills whoever it meets, and what it met at the default of three times while that ran alone would
 /// be a dead letter (seen: 1 job of 35,065), as it should be where nobody storms.
 pub(super) const CRASH_LIMIT: u32 = 100;
+/// How long a worker that is asked to leave waits for its attempts.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// Processes started so far.
 static STARTS: AtomicUsize = AtomicUsize::new(0);
+/// Names the crew to each of its processes, and to whatever these start: who outlives the crew is known by it.
+const CREW: &str = "CHAOS_CREW";
+/// How soon after the last process its children are gone.
+const CHILDREN: Duration = Duration::from_secs(10);
 /// How often an empty seat is looked for.
 const ROUND: Duration = Duration::from_millis(500);
 
@@ -55,6 +62,8 @@ pub struct Crew {
     apis: Vec<Arc<AsyncMutex<Seat>>>,
     /// Of each API, where it answers now.
     doors: Arc<RwLock<Vec<Http>>>,
+    /// What marks its processes.
+    mark: String,
     /// Processes that ended though nobody had harmed them.
     deserters: Arc<Mutex<Vec<Deserter>>>,
 }
@@ -62,6 +71,8 @@ pub struct Crew {
 /// A process that ended by itself.
 #[derive(Debug, Clone)]
 pub struct Deserter {
+    /// What its number was.
+    pub pid: u32,
     /// How it ended.
     pub ending: Ending,
     /// What it said last.
@@ -92,6 +103,11 @@ impl Site {
         run(args[0], command, PATIENCE).await
     }
 
+    /// What marks the processes of this crew.
+    fn crew(&self) -> String {
+        self.dir.to_string_lossy().into_owned()
+    }
+
     fn launch(&self, role: Role) -> Result<Launch> {
         // Any node first, that they don't all sit on one.
         let mut urls = self.amqp_urls.clone();
@@ -105,10 +121,11 @@ impl Site {
         let mistake = self.mistake.map_or("", Mistake::word);
         Ok(launch
             .env(MISTAKE, mistake)
+            .env(CREW, &self.crew())
             .binary(&built("hand")?)
             .env("LONGSHORE_DATA_DIR", &self.dir.to_string_lossy())
             .env("LONGSHORE_WORKER_LEASE", &self.lease.as_secs_f64().to_string())
-            .env("LONGSHORE_WORKER_DRAIN_GRACE", "5")
+            .env("LONGSHORE_WORKER_DRAIN_GRACE", &DRAIN_GRACE.as_secs().to_string())
             .env("LONGSHORE_AGENTS_CRASH_LIMIT", &CRASH_LIMIT.to_string())
             .env("LONGSHORE_LOG_FORMAT", "json")
             .env(DATABASE, &self.database_url)
@@ -133,6 +150,7 @@ impl Crew {
             workers: seated(workers),
             apis: seated(apis),
             doors: Arc::new(RwLock::new(doors)),
+            mark: site.crew(),
             deserters: Arc::default(),
         };
         for seat in &crew.apis {
@@ -183,10 +201,19 @@ impl Crew {
     }
 
     async fn refill_if_empty(&self, seat: &mut Seat) -> Result<()> {
-        let Some(ending) = seat.process.process().ended() else { return Ok(()) };
-        let words = seat.process.process().log_tail();
-        self.deserters.lock().unwrap_or_else(PoisonError::into_inner).push(Deserter { ending, words });
+        if seat.process.process().ended().is_none() {
+            return Ok(());
+        }
+        self.note_deserter(seat);
         self.refill(seat).await
+    }
+
+    /// Its process ended, and not by what was done to it.
+    pub fn note_deserter(&self, seat: &Seat) {
+        let process = seat.process.process();
+        let Some(ending) = process.ended() else { return };
+        let deserter = Deserter { pid: process.pid(), ending, words: process.log_tail() };
+        self.deserters.lock().unwrap_or_else(PoisonError::into_inner).push(deserter);
     }
 
     /// Waits until the worker in the seat works, in whichever process, and answers its identity.
@@ -212,15 +239,26 @@ impl Crew {
         let mut wrong = vec![];
         for seat in self.workers.iter().chain(&self.apis) {
             let seat = seat.lock().await;
-            let pid = seat.process.process().pid();
             let code = seat.process.drain(PATIENCE).await?;
             seat.keep_log();
-            let left = crate::procfs::descendants(pid);
-            if code != 0 || !left.is_empty() {
-                wrong.push(format!("{:?} left with code {code} and {} processes behind", seat.role, left.len()));
+            if code != 0 {
+                wrong.push(format!("{:?} left with code {code}", seat.role));
             }
         }
+        wrong.extend(self.left_behind().await);
         Ok(wrong)
+    }
+}
+
+impl Crew {
+    /// Processes of the crew, or that it started, and that are still there when all have left; in whatever group, session or family
+    /// they are by now. Of those that were killed as well, the whole storm through.
+    async fn left_behind(&self) -> Option<String> {
+        let none = || async { procfs::marked(CREW, &self.mark).is_empty().then_some(()) };
+        poll("the last process of the crew to end", CHILDREN, none).await.err().map(|error| {
+            let left = procfs::marked(CREW, &self.mark);
+            format!("{} processes were left behind, {left:?}: {error}", left.len())
+        })
     }
 }
 

@@ -1,14 +1,20 @@
 //! The executor of the suite: works a while, sins once if told to, and leaves one row behind a fence of its own, as a custom executor
 //! should. It counts what it did and what it was refused in tables of its own, so that nobody must believe it.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_sdk::prelude::*;
 use longshore_sdk::{Backoff, JobId};
+use rustix::process::Signal;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
+use super::hunger;
 use super::mistake::Mistake;
+use crate::process::Process;
 
 /// Where the effects are written.
 pub const DATABASE: &str = "CHAOS_DATABASE_URL";
@@ -22,7 +28,8 @@ work_ms bigint not null, at timestamptz not null default now()); \
 create index on chaos.starts (job); \
 create table chaos.effects (seq bigserial primary key, job uuid not null, attempt integer not null, at timestamptz not null default now()); \
 create table chaos.stale (seq bigserial primary key, job uuid not null, attempt integer not null); \
-create table chaos.sins (job uuid primary key, sin text not null)";
+create table chaos.sins (job uuid not null, attempt integer not null, sin text not null, pid integer not null, how text, \
+primary key (job, attempt))";
 
 /// The newest attempt takes the fence; an older one that comes late does not get it back.
 const FENCE: &str = "\
@@ -37,6 +44,12 @@ effect as (insert into chaos.effects (job, attempt) select $1, $2 from fence \
     where fence.attempt = $2 and not exists (select from chaos.effects where job = $1)) \
 select attempt = $2 as mine from fence";
 
+/// A sin is committed until it has ended as it should, and not for ever: another fault may have ended the attempt before.
+const TEMPTATION: &str = "\
+insert into chaos.sins (job, attempt, sin, pid) select $1, $2, $3, $4 \
+where (select count(*) from chaos.sins where job = $1) < 8 and not exists (select from chaos.sins \
+    join attempts using (job, attempt) where job = $1 and attempts.ended = $5)";
+
 /// What is to be done.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -48,6 +61,8 @@ pub struct Deed {
     pub sin: Option<Sin>,
     /// Whether to leave a file.
     pub artifact: bool,
+    /// Whether to have a child process meanwhile, which would live longer.
+    pub child: bool,
 }
 
 /// How executors go wrong.
@@ -58,7 +73,7 @@ pub enum Sin {
     Panic,
     /// It takes its process with it.
     Abort,
-    /// It asks for more memory than there is, and its process is killed.
+    /// It asks for more memory than its cgroup has, and the kernel kills its process; see `hunger.rs` for where there is none.
     OutOfMemory,
     /// It works on for ever on a thread of its own, whatever it is told.
     Loop,
@@ -75,6 +90,24 @@ impl Sin {
             Sin::Abort => "abort",
             Sin::OutOfMemory => "out_of_memory",
             Sin::Loop => "loop",
+        }
+    }
+
+    /// How an attempt ends that commits it.
+    pub const fn ends(self) -> &'static str {
+        match self {
+            Sin::Panic => "panic",
+            Sin::Abort | Sin::OutOfMemory => "lost",
+            Sin::Loop => "timeout",
+        }
+    }
+
+    /// The signal that ends its process, where it does not outlive the sin.
+    pub const fn signal(self) -> Option<Signal> {
+        match self {
+            Sin::Panic | Sin::Loop => None,
+            Sin::Abort => Some(Signal::ABORT),
+            Sin::OutOfMemory => Some(Signal::KILL),
         }
     }
 }
@@ -115,11 +148,10 @@ impl Executor for Doer {
     async fn run(&self, deed: Deed, context: &Context) -> Result<Did> {
         let hand = Hand { job: context.job_id(), attempt: context.attempt() };
         hand.take_fence(&deed).await?;
-        if let Some(sin) = deed.sin
-            && hand.first_time(sin).await?
-        {
-            commit_sin(sin, context).await?;
+        if let Some(sin) = deed.sin {
+            hand.tempted(sin, context).await?;
         }
+        let _child = deed.child.then(child).transpose()?;
         hand.work(&deed, context).await?;
         if deed.artifact {
             let text = format!("{} {}", hand.job, hand.attempt);
@@ -144,9 +176,37 @@ impl Hand {
         if taken.is_some() { Ok(()) } else { self.refused().await }
     }
 
-    async fn first_time(self, sin: Sin) -> Result<bool> {
-        let sql = "insert into chaos.sins values ($1, $2) on conflict do nothing";
-        Ok(with_client(async |client| client.execute(sql, &[&self.job.0, &sin.word()]).await).await? > 0)
+    /// Commits the sin, if it has not yet ended as it should.
+    async fn tempted(self, sin: Sin, context: &Context) -> Result<()> {
+        let pid = std::process::id().cast_signed();
+        let params: [&(dyn ToSql + Sync); 5] = [&self.job.0, &self.number(), &sin.word(), &pid, &sin.ends()];
+        let written = with_client(async |client| client.execute(TEMPTATION, &params).await).await?;
+        if written == 1 { self.commit(sin, context).await } else { Ok(()) }
+    }
+
+    async fn commit(self, sin: Sin, context: &Context) -> Result<()> {
+        match sin {
+            Sin::Panic => panic!("this deed panics as it was told"),
+            Sin::Abort => std::process::abort(),
+            Sin::OutOfMemory => self.starve().await,
+            Sin::Loop => {
+                context
+                    .blocking(|| {
+                        loop {
+                            std::thread::sleep(Duration::from_millis(5))
+                        }
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// Whoever is confined does not get out again, so it is told by whom the process will be killed, and then it is.
+    async fn starve(self) -> ! {
+        let (sql, how) = ("update chaos.sins set how = $3 where job = $1 and attempt = $2", hunger::confine().word());
+        // Untold, it is counted as nobody's.
+        let _ = with_client(async |client| client.execute(sql, &[&self.job.0, &self.number(), &how]).await).await;
+        hunger::exhaust()
     }
 
     /// The effect is made by a task of its own: dropping this future, as a worker without a lease does, does not hinder it. That is
@@ -193,37 +253,11 @@ impl Hand {
     }
 }
 
-async fn commit_sin(sin: Sin, context: &Context) -> Result<()> {
-    match sin {
-        Sin::Panic => panic!("this deed panics as it was told"),
-        Sin::Abort => std::process::abort(),
-        Sin::OutOfMemory => exhaust(),
-        Sin::Loop => {
-            context
-                .blocking(|| {
-                    loop {
-                        std::thread::sleep(Duration::from_millis(5))
-                    }
-                })
-                .await
-        }
-    }
-}
-
-/// Takes memory until the allocator has no more to give, which ends the process; how much there is, is limited first.
-fn exhaust() -> ! {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mapped = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(1 << 20) * 4096;
-    let limit = Some(mapped + (256 << 20));
-    // Where it may not be set the loop below asks for more than any machine has.
-    let _ = rustix::process::setrlimit(
-        rustix::process::Resource::As,
-        rustix::process::Rlimit { current: limit, maximum: limit },
-    );
-    let mut hoard: Vec<Vec<u8>> = vec![];
-    loop {
-        hoard.push(vec![1; 16 << 20]);
-    }
+/// A child that would work on when its parent is gone, were it not tied to it.
+fn child() -> Result<Process> {
+    let mut sleep = Command::new("sleep");
+    sleep.arg("600");
+    Process::spawn("child", sleep, Path::new(".")).map_err(|error| Failure::retry("child", format!("{error:#}")))
 }
 
 /// Runs one statement on a connection of the process's own few; one that failed is not used again.

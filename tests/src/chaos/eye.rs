@@ -56,6 +56,27 @@ impl Eye {
         poll("the jobs of a dead worker to be rescued", patience, jobs).await
     }
 
+    /// How many jobs this worker, in this process, has in hand just now; of the newest starts, for all jobs would be a scan.
+    pub async fn runs(&self, pid: u32, worker: Uuid) -> Result<i64> {
+        let sql = "select count(*) from (select job from chaos.starts where pid = $1 order by seq desc limit 100) newest \
+             join jobs j on j.id = newest.job where j.state = 1 and j.worker = $2";
+        self.count(sql, &[&pid.cast_signed(), &worker]).await
+    }
+
+    /// How many attempts were lost with this worker, once the ledger answers.
+    pub async fn lost_with(&self, worker: Uuid, patience: Duration) -> Result<usize> {
+        let sql = "select count(*) from attempts where worker = $1 and ended = 'lost'";
+        let counted = || async { self.count(sql, &[&worker]).await.ok() };
+        Ok(usize::try_from(poll("a count of the lost attempts", patience, counted).await?)?)
+    }
+
+    /// When the server was started that answers now, in its own words.
+    pub async fn born(&self, patience: Duration) -> Result<String> {
+        let asked =
+            || async { self.ask("select pg_postmaster_start_time()::text", &[]).await.ok()?.into_iter().next() };
+        Ok(poll("the database to tell its start", patience, asked).await?.get(0))
+    }
+
     /// Waits until this process has just begun work of at least this length, and answers which attempt it is: half of it is left.
     pub async fn long_work_of(&self, pid: u32, long: Duration, patience: Duration) -> Result<(JobId, i32)> {
         let (pid, ms) = (pid.cast_signed(), i64::try_from(long.as_millis())?);

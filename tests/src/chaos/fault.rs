@@ -35,6 +35,8 @@ pub enum Fault {
     Cut,
     /// One of the proxies says nothing more, and then resets.
     HalfOpen,
+    /// A broker's proxy says nothing more for so long that the heartbeats of both sides are missed, and then resets.
+    Silence,
     /// One of the proxies delays every byte.
     Delay,
     /// One of the proxies lets few bytes through.
@@ -49,7 +51,7 @@ impl Fault {
     /// How many lanes there are.
     pub(super) const LANES: usize = 5;
     /// All of them, as the report lists them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WorkerKill,
         Self::WorkerPause,
         Self::WorkerRoll,
@@ -65,6 +67,7 @@ impl Fault {
         Self::DatabaseOutage,
         Self::Cut,
         Self::HalfOpen,
+        Self::Silence,
         Self::Delay,
         Self::Throttle,
         Self::DiskFull,
@@ -89,6 +92,7 @@ impl Fault {
             Self::DatabaseOutage => "PostgreSQL away for long",
             Self::Cut => "connections cut",
             Self::HalfOpen => "connections half open",
+            Self::Silence => "connections silent past the heartbeat",
             Self::Delay => "network delayed",
             Self::Throttle => "network throttled",
             Self::DiskFull => "disk full",
@@ -109,6 +113,22 @@ impl Fault {
         }
     }
 
+    /// What is counted of its effect, where that comes in numbers. The others show or do not.
+    pub const fn unit(self) -> Option<&'static str> {
+        match self {
+            Self::WorkerKill => Some("attempts lost"),
+            Self::MemoryAlarm => Some("connections blocked"),
+            Self::AckTimeout => Some("channels closed"),
+            Self::Cut | Self::HalfOpen => Some("connections"),
+            Self::Silence => Some("heartbeats missed"),
+            Self::Delay => Some("bytes late"),
+            Self::Throttle => Some("bytes in drips"),
+            Self::DiskFull => Some("attempts failed"),
+            Self::Duplicates => Some("deliveries repeated"),
+            _ => None,
+        }
+    }
+
     /// Whether a server, or the way to it, is away meanwhile.
     pub const fn takes_away(self) -> bool {
         self.lane() >= 2 && !matches!(self, Self::Duplicates)
@@ -120,6 +140,8 @@ impl Fault {
             Self::WorkerKill | Self::WorkerPause | Self::ApiKill => 0,
             Self::WorkerRoll | Self::ApiRoll => 1,
             Self::BrokerKill | Self::BrokerWipe | Self::MemoryAlarm | Self::AckTimeout | Self::LeaderKill => 2,
+            // A broker that is killed meanwhile would miss no heartbeats.
+            Self::Silence => 2,
             Self::DatabaseKill | Self::DatabaseRestart | Self::DatabaseOutage => 3,
             Self::Cut | Self::HalfOpen | Self::Delay | Self::Throttle | Self::DiskFull | Self::Duplicates => 4,
         }

@@ -1,58 +1,70 @@
-//! How each fault is injected, healed, and its recovery measured, on the real processes and servers. It decides nothing: which fault
-//! comes when is the plan's. A fault that cannot be injected is an error, not a shrug.
+//! How the faults of processes are injected, healed, and their recovery measured; those of servers are in `servers.rs`, those of the
+//! network in `wires.rs`. It decides nothing: which fault comes when is the plan's. Each says whether its effect was seen, and one that
+//! showed nothing is tried again and does not count. A fault that cannot be injected is an error, not a shrug.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use longshore_sdk::JobId;
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::chance::Chance;
 use super::crew::Seat;
 use super::fault::Fault;
+use super::pass;
 use super::world::World;
-use super::{duplicates, pass};
-use crate::proxy::Proxy;
-use crate::rabbitmq::RabbitMq;
+use crate::process::Ending;
 use crate::until::poll;
 
 /// The longest that anything here may take to come back.
-const PATIENCE: Duration = Duration::from_secs(150);
+pub(super) const PATIENCE: Duration = Duration::from_secs(150);
 /// How long a network fault or an alarm lasts.
-const FOR_A_WHILE: Duration = Duration::from_secs(4);
-/// How late a slow network delivers each byte.
-const LATE: Duration = Duration::from_millis(80);
-/// What a throttled network carries a second, of each connection.
-const FEW_BYTES: usize = 4_000;
+pub(super) const FOR_A_WHILE: Duration = Duration::from_secs(4);
+/// How often a fault is injected until it shows.
+const TRIES: usize = 4;
 /// Work that is sure to be unfinished when its worker is frozen, within the executor's timeout.
 const LONG_WORK: Duration = Duration::from_secs(8);
-/// How long a pause waits for its worker to begin such work before it submits more.
-const FOR_WORK: Duration = Duration::from_secs(15);
+/// How long a fault waits for something to strike: for work, for connections, for bytes.
+pub(super) const FOR_WORK: Duration = Duration::from_secs(15);
+/// From look to look for a worker at work.
+const LOOK: Duration = Duration::from_millis(20);
 /// A thawed attempt writes at once, or its database is away.
 const FOR_REFUSAL: Duration = Duration::from_secs(15);
 /// How often a pause is tried until it shows.
 const PAUSES: usize = 4;
 /// A drain may take its grace period and what follows.
 const DRAIN: Duration = Duration::from_secs(60);
-/// Ids published again at once.
-const REPEATED: usize = 40;
+/// How soon one API answers while another is gone.
+const FOR_ANOTHER: Duration = Duration::from_secs(15);
+/// Where a process says that it lives, whatever its servers do.
+const ALIVE: &str = "/healthz";
+/// The end of what was killed.
+const KILLED: Ending = Ending::Signal(Signal::KILL.as_raw());
 
 impl World {
-    /// Injects it and heals it. What may be measured while the next one comes is measured by a task of its own.
+    /// Injects it until it shows, and heals it. What may be measured while the next one comes is measured by a task of its own.
     pub async fn inject(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<()> {
-        if fault.takes_away() {
-            self.tally.gone(fault);
+        for _ in 0..TRIES {
+            if fault.takes_away() {
+                self.tally.gone(fault);
+            }
+            let seen = self.harm(fault, chance).await?;
+            self.tally.back(fault);
+            self.tally.count(fault, seen);
+            if seen {
+                return Ok(());
+            }
         }
-        self.harm(fault, chance).await?;
-        self.tally.back(fault);
-        self.tally.count(fault);
+        // It was never seen, and the truth will say so.
         Ok(())
     }
 
-    async fn harm(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<()> {
+    /// Whether its effect was seen.
+    async fn harm(self: &Arc<Self>, fault: Fault, chance: &mut Chance) -> Result<bool> {
         match fault {
             Fault::WorkerKill => self.kill_worker(chance).await,
             Fault::WorkerPause => self.pause_worker(chance).await,
@@ -61,7 +73,7 @@ impl World {
             Fault::ApiRoll => self.roll_api(chance).await,
             Fault::BrokerKill => self.kill_broker().await,
             Fault::BrokerWipe => self.wipe_broker().await,
-            Fault::LeaderKill => self.kill_leader().await,
+            Fault::LeaderKill => self.kill_leader(chance).await,
             Fault::MemoryAlarm => self.alarm_broker().await,
             Fault::AckTimeout => self.hurry_acks().await,
             Fault::DiskFull => self.fill_disk().await,
@@ -70,28 +82,51 @@ impl World {
             Fault::DatabaseRestart => self.restart_database().await,
             Fault::Cut => self.cut(chance).await,
             Fault::HalfOpen => self.half_open(chance).await,
+            Fault::Silence => self.silence(chance).await,
             Fault::Delay => self.delay(chance).await,
             Fault::Throttle => self.throttle(chance).await,
             Fault::Duplicates => self.repeat_deliveries(chance).await,
         }
     }
 
-    async fn kill_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
-        let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
-        let worker = self.crew.working(&mut seat).await?;
+    /// The process is gone by our signal; what was lost with it is counted when it has been rescued.
+    async fn kill_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<bool> {
+        let (mut seat, worker) = self.worker_at_work(chance).await?;
         let killed = Instant::now();
         seat.process().kill_9().await?;
+        let gone = seat.process().process().ended() == Some(KILLED);
+        if !gone {
+            self.crew.note_deserter(&seat);
+        }
         self.crew.refill(&mut seat).await?;
         self.watch_rescue(worker, killed, Fault::WorkerKill);
-        Ok(())
+        Ok(gone)
+    }
+
+    /// A worker with an attempt in hand. After a while whichever it is: while a server is away none may have one, and a kill is one all
+    /// the same. Of all kills the truth asks how many struck an attempt.
+    async fn worker_at_work(&self, chance: &mut Chance) -> Result<(OwnedMutexGuard<Seat>, Uuid)> {
+        let until = Instant::now() + FOR_WORK;
+        let mut place = chance.place(self.plan.workers);
+        loop {
+            let mut seat = self.crew.worker(place).await;
+            let worker = self.crew.working(&mut seat).await?;
+            let at_work = self.eye.runs(seat.process().process().pid(), worker).await;
+            if Instant::now() > until || at_work.is_ok_and(|runs| runs > 0) {
+                return Ok((seat, worker));
+            }
+            drop(seat);
+            place += 1;
+            pass(LOOK).await;
+        }
     }
 
     /// A pause that nobody came too late from proves nothing, so it is tried again; who else was struck just then is chance.
-    async fn pause_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<()> {
+    async fn pause_worker(self: &Arc<Self>, chance: &mut Chance) -> Result<bool> {
         for _ in 0..PAUSES {
             let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
             if self.pause(&mut seat).await? {
-                return Ok(());
+                return Ok(true);
             }
         }
         bail!("no attempt of a paused worker came too late, in {PAUSES} pauses")
@@ -117,7 +152,7 @@ impl World {
         let until = Instant::now() + PATIENCE;
         loop {
             // Each time anew: an executor may take the process with it.
-            let worker = self.crew.working(seat).await?;
+            self.crew.working(seat).await?;
             for _ in 0..2 * self.plan.workers {
                 let key = format!("long-{}", Uuid::now_v7());
                 self.submit(&key, &json!({"work_ms": LONG_WORK.as_millis()}), "high").await?;
@@ -125,184 +160,75 @@ impl World {
             match self.eye.long_work_of(seat.process().process().pid(), LONG_WORK, FOR_WORK).await {
                 Err(error) if Instant::now() > until => return Err(error),
                 Err(_) => {}
-                Ok((job, attempt)) => return Ok((worker, job, attempt)),
+                // Asked only now: a worker that lost its lease meanwhile goes on under another identity.
+                Ok((job, attempt)) => return Ok((seat.working().await?, job, attempt)),
             }
         }
     }
 
-    async fn roll_worker(&self, chance: &mut Chance) -> Result<()> {
+    /// It left by itself when it was asked to.
+    async fn roll_worker(&self, chance: &mut Chance) -> Result<bool> {
         let mut seat = self.crew.worker(chance.place(self.plan.workers)).await;
         self.crew.working(&mut seat).await?;
         let asked = Instant::now();
         seat.process().process().signal(Signal::TERM);
-        seat.process().process().wait(DRAIN).await?;
+        let ending = seat.process().process().wait(DRAIN).await?;
         self.tally.recovered(Fault::WorkerRoll, asked);
-        self.crew.refill(&mut seat).await
+        let by_itself = matches!(ending, Ending::Exit(_));
+        if !by_itself {
+            self.crew.note_deserter(&seat);
+        }
+        self.crew.refill(&mut seat).await?;
+        Ok(by_itself)
     }
 
-    async fn kill_api(&self, chance: &mut Chance) -> Result<()> {
-        let mut seat = self.crew.api(chance.place(self.plan.apis)).await;
+    /// The process was gone, nobody answered at its door, and another API did meanwhile.
+    async fn kill_api(&self, chance: &mut Chance) -> Result<bool> {
+        let number = chance.place(self.plan.apis);
+        let mut seat = self.crew.api(number).await;
         seat.answers().await?;
         let killed = Instant::now();
         seat.process().kill_9().await?;
+        let gone = seat.process().process().ended() == Some(KILLED);
+        let silent = seat.process().http()?.get(ALIVE).await.is_err();
+        let another = self.another_answers(number).await;
         self.crew.refill(&mut seat).await?;
         seat.answers().await?;
         self.tally.recovered(Fault::ApiKill, killed);
-        Ok(())
+        Ok(gone && silent && another)
     }
 
-    async fn roll_api(&self, chance: &mut Chance) -> Result<()> {
+    async fn another_answers(&self, number: usize) -> bool {
+        let answers = || async {
+            let mut others = (0..self.plan.apis).filter(|other| *other != number);
+            let answer = self.crew.door(others.next()?).get(ALIVE).await;
+            answer.is_ok_and(|answer| answer.status == 200).then_some(())
+        };
+        poll("another API to answer", FOR_ANOTHER, answers).await.is_ok()
+    }
+
+    /// It left by itself when it was asked to, and its successor answers.
+    async fn roll_api(&self, chance: &mut Chance) -> Result<bool> {
         let mut seat = self.crew.api(chance.place(self.plan.apis)).await;
         seat.answers().await?;
         let asked = Instant::now();
         seat.process().process().signal(Signal::TERM);
-        seat.process().process().wait(DRAIN).await?;
+        let ending = seat.process().process().wait(DRAIN).await?;
         self.crew.refill(&mut seat).await?;
         seat.answers().await?;
         self.tally.recovered(Fault::ApiRoll, asked);
-        Ok(())
-    }
-
-    async fn kill_broker(&self) -> Result<()> {
-        self.queues_stand().await?;
-        self.brokers[0].kill9().await?;
-        self.brokers[0].restart().await?;
-        self.prove_life(Fault::BrokerKill).await
-    }
-
-    async fn wipe_broker(&self) -> Result<()> {
-        self.brokers[0].wipe_and_restart().await?;
-        self.prove_life(Fault::BrokerWipe).await?;
-        self.queues_stand().await
-    }
-
-    /// The recovery is from the kill: the others elect a new leader while the killed node is still away.
-    async fn kill_leader(&self) -> Result<()> {
-        self.queues_stand().await?;
-        let leader = self.leader().await?;
-        leader.kill9().await?;
-        self.prove_life(Fault::LeaderKill).await?;
-        leader.restart().await?;
-        self.quorum_stands().await
-    }
-
-    async fn alarm_broker(&self) -> Result<()> {
-        self.brokers[0].ctl(&["set_vm_memory_high_watermark", "0.00001"]).await?;
-        pass(FOR_A_WHILE).await;
-        self.brokers[0].ctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
-        self.prove_life(Fault::MemoryAlarm).await
-    }
-
-    /// A broker that waits a second for an acknowledgement, until it has closed a channel for it. A channel takes both settings when it
-    /// is opened, so all are opened anew.
-    async fn hurry_acks(&self) -> Result<()> {
-        let before = self.ack_timeouts()?;
-        self.set_patience("1000", "300").await?;
-        let more = || async { self.ack_timeouts().is_ok_and(|now| now > before).then_some(()) };
-        poll("a delivery that was held for too long", PATIENCE, more).await?;
-        self.set_patience("1800000", "60000").await?;
-        self.prove_life(Fault::AckTimeout).await
-    }
-
-    async fn set_patience(&self, timeout_ms: &str, tick_ms: &str) -> Result<()> {
-        let set = format!(
-            "application:set_env(rabbit, consumer_timeout, {timeout_ms}), application:set_env(rabbit, channel_tick_interval, {tick_ms})."
-        );
-        for broker in &self.brokers {
-            broker.ctl(&["eval", &set]).await?;
-        }
-        self.amqp.iter().for_each(Proxy::cut);
-        Ok(())
-    }
-
-    /// Of how many channels a broker's log says that they were closed for it.
-    fn ack_timeouts(&self) -> Result<usize> {
-        let count = |broker: &RabbitMq| {
-            let log = std::fs::read_to_string(broker.process().log())?;
-            anyhow::Ok(log.matches("timed out waiting for delivery acknowledgement").count())
-        };
-        self.brokers.iter().map(count).sum()
-    }
-
-    /// No room for artifacts, until an attempt has failed for it.
-    async fn fill_disk(&self) -> Result<()> {
-        let disk = self.disk.as_ref().context("no disk was planned to be filled")?;
-        let sql = "select count(*) from attempts where error::text like '%No space left%'";
-        // The database may be away right now; without a count an attempt of an earlier fault would pass for one of this.
-        let counted = || async { self.eye.count(sql, &[]).await.ok() };
-        let before = poll("a count of the attempts", PATIENCE, counted).await?;
-        disk.fill()?;
-        let more = || async { counted().await.filter(|now| *now > before) };
-        poll("an attempt to find no room for its artifact", PATIENCE, more).await?;
-        disk.relieve()?;
-        self.prove_life(Fault::DiskFull).await
-    }
-
-    async fn kill_database(&self, away: Duration, fault: Fault) -> Result<()> {
-        self.database.kill9().await?;
-        pass(away).await;
-        self.database.restart().await?;
-        self.prove_life(fault).await
-    }
-
-    async fn restart_database(&self) -> Result<()> {
-        self.database.restart().await?;
-        self.prove_life(Fault::DatabaseRestart).await
-    }
-
-    fn any_proxy(&self, chance: &mut Chance) -> &Proxy {
-        if chance.below(2) == 0 { &self.sql } else { &self.amqp[chance.place(self.amqp.len())] }
-    }
-
-    async fn cut(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = self.any_proxy(chance);
-        self.tally.hit(Fault::Cut, proxy.connections());
-        proxy.cut();
-        self.prove_life(Fault::Cut).await
-    }
-
-    /// Nothing gets through and nobody is told, until the connections are reset.
-    async fn half_open(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = self.any_proxy(chance);
-        self.tally.hit(Fault::HalfOpen, proxy.connections());
-        proxy.pause();
-        pass(FOR_A_WHILE).await;
-        proxy.cut();
-        proxy.resume();
-        self.prove_life(Fault::HalfOpen).await
-    }
-
-    async fn delay(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = self.any_proxy(chance);
-        proxy.delay(LATE);
-        pass(FOR_A_WHILE).await;
-        proxy.delay(Duration::ZERO);
-        self.prove_life(Fault::Delay).await
-    }
-
-    async fn throttle(&self, chance: &mut Chance) -> Result<()> {
-        let proxy = self.any_proxy(chance);
-        proxy.throttle(FEW_BYTES);
-        pass(FOR_A_WHILE).await;
-        proxy.throttle(0);
-        self.prove_life(Fault::Throttle).await
-    }
-
-    async fn repeat_deliveries(&self, chance: &mut Chance) -> Result<()> {
-        let mut ids = self.history.ids();
-        chance.shuffle(&mut ids);
-        ids.truncate(REPEATED);
-        ids.extend_from_within(..);
-        chance.shuffle(&mut ids);
-        // The broker may be away right now; what is planned is done when it is back.
-        let published = || async { duplicates::publish(&self.brokers[0].url(), &ids).await.ok() };
-        poll("the broker to take repeated deliveries", PATIENCE, published).await
+        Ok(matches!(ending, Ending::Exit(_)))
     }
 
     /// The recovery from what has just been healed: until a job that a client submits now is accepted and has begun.
-    async fn prove_life(&self, fault: Fault) -> Result<()> {
+    pub(super) async fn prove_life(&self, fault: Fault) -> Result<()> {
+        self.prove_life_in("high", fault).await
+    }
+
+    /// The same on the road of this priority.
+    pub(super) async fn prove_life_in(&self, priority: &str, fault: Fault) -> Result<()> {
         let healed = Instant::now();
-        let job = self.submit(&format!("probe-{}", Uuid::now_v7()), &serde_json::json!({}), "high").await?;
+        let job = self.submit(&format!("probe-{}", Uuid::now_v7()), &json!({}), priority).await?;
         let sql = "select count(*) from jobs where id = $1 and started_at is not null";
         let begun = || async { self.eye.count(sql, &[&job.0]).await.is_ok_and(|n| n == 1).then_some(()) };
         poll("a job that was submitted after the fault to begin", PATIENCE, begun).await?;
@@ -315,6 +241,7 @@ impl World {
         let watch = tokio::spawn(async move {
             world.eye.gone(worker, PATIENCE).await?;
             world.tally.recovered(fault, since);
+            world.tally.struck(fault, world.eye.lost_with(worker, PATIENCE).await?);
             anyhow::Ok(())
         });
         self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watch);

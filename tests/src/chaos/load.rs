@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::world::World;
 
 /// Clients at once.
-const CLIENTS: usize = 12;
+pub(super) const CLIENTS: usize = 12;
 /// One submit in so many is sent again though it was answered.
 const TWICE: usize = 20;
 
@@ -74,7 +74,13 @@ fn pace(plan: &Plan) -> Duration {
 fn deed(plan: &Plan, number: usize) -> Value {
     let mut chance = Chance::of(plan.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
     let work_ms = if chance.below(12) == 0 { 1_000 + chance.below(2_000) } else { 10 + chance.below(150) };
-    json!({"work_ms": work_ms, "artifact": chance.below(10) == 0, "sin": sin(number).map(Sin::word)})
+    let (artifact, child) = (chance.below(10) == 0, chance.below(20) == 0);
+    json!({"work_ms": work_ms, "artifact": artifact, "child": child, "sin": sin(number).map(Sin::word)})
+}
+
+/// How many of the first so many jobs commit it.
+pub fn sinners(jobs: usize, which: Sin) -> usize {
+    (0..jobs).filter(|number| sin(*number) == Some(which)).count()
 }
 
 /// Some executors go wrong: few, for two of the four take their worker with them. Each sort comes in every storm.
@@ -85,5 +91,19 @@ fn sin(number: usize) -> Option<Sin> {
         500 => Some(Sin::Abort),
         700 => Some(Sin::OutOfMemory),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sort_of_sin_comes_in_every_storm() {
+        for name in ["short", "short-cluster", "calm", "full"] {
+            for plan in Plan::named(name, 1).unwrap() {
+                assert!(Sin::ALL.into_iter().all(|sin| sinners(plan.jobs, sin) > 0), "{name}");
+            }
+        }
     }
 }

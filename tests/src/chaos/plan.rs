@@ -28,6 +28,8 @@ pub struct Plan {
     pub one_by_one: bool,
     /// What the suite itself does wrong, to see that it is noticed.
     pub mistake: Option<Mistake>,
+    /// At least so many connections are cut, whatever the cuts.
+    pub connections: usize,
     /// How often each fault comes.
     pub faults: Vec<(Fault, usize)>,
     /// The longest pause between two faults of a lane.
@@ -76,6 +78,7 @@ impl Plan {
             (DatabaseKill, 2),
             (Cut, 4),
             (HalfOpen, 1),
+            (Silence, 1),
             (Delay, 1),
             (Throttle, 1),
             (Duplicates, 2),
@@ -135,6 +138,7 @@ impl Plan {
             (DatabaseOutage, 1),
             (Cut, 12),
             (HalfOpen, 1),
+            (Silence, 1),
             (Delay, 1),
             (Throttle, 1),
             (Duplicates, 4),
@@ -171,11 +175,12 @@ impl Plan {
             (DatabaseOutage, 1),
             (Cut, 45),
             (HalfOpen, 6),
+            (Silence, 3),
             (Delay, 6),
             (Throttle, 5),
             (Duplicates, 20),
         ];
-        Plan { name: "single broker", jobs: 65_000, faults, ..Plan::full(seed) }
+        Plan { name: "single broker", jobs: 65_000, connections: 350, faults, ..Plan::full(seed) }
     }
 
     /// The part of a cluster of three nodes: their quorum outlives any one of them.
@@ -193,12 +198,13 @@ impl Plan {
             (DatabaseKill, 10),
             (Cut, 25),
             (HalfOpen, 2),
+            (Silence, 1),
             (Delay, 2),
             (Throttle, 2),
             (Duplicates, 10),
         ];
         let span = Duration::from_secs(10 * 60);
-        Plan { name: "three-node cluster", jobs: 35_000, nodes: 3, faults, span, ..Plan::full(seed) }
+        Plan { name: "three-node cluster", jobs: 35_000, connections: 150, nodes: 3, faults, span, ..Plan::full(seed) }
     }
 
     /// A short storm over a cluster, to look at it without waiting long.
@@ -226,6 +232,7 @@ impl Plan {
             apis: 2,
             one_by_one: false,
             mistake: None,
+            connections: 0,
             faults: vec![],
             gap: Duration::from_millis(1500),
             lease: Duration::from_secs(3),
@@ -287,6 +294,7 @@ mod tests {
         let both = |fault| single.planned(fault) + cluster.planned(fault);
         use Fault::*;
         assert!(single.jobs + cluster.jobs >= 100_000);
+        assert!(single.connections + cluster.connections >= 500);
         let counts = [WorkerKill, WorkerPause, BrokerKill, BrokerWipe, LeaderKill, DatabaseKill].map(both);
         assert_eq!(counts, [200, 50, 30, 10, 20, 30]);
     }

@@ -1,5 +1,6 @@
-//! What was really done and how long it took to recover, counted while it happens. It judges nothing. Faults come at once, and a
-//! recovery that had to wait for another one's server says little of itself, so it is kept which ones were alone.
+//! What was really done and how long it took to recover, counted while it happens: a fault counts once its effect was seen, not when it
+//! was tried. It judges nothing. Faults come at once, and a recovery that had to wait for another one's server says little of itself, so
+//! it is kept which ones were alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,14 @@ pub struct Tally {
 /// What is known of one fault.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
-    /// How often it was injected.
+    /// How often it was injected and showed.
     pub count: usize,
-    /// How many connections it hit, where it hits connections.
-    pub connections: usize,
+    /// How often it was injected and nothing was seen of it.
+    pub vain: usize,
+    /// How much was seen of it, in its own unit.
+    pub amount: usize,
+    /// How often some of that was seen, where it is seen only afterwards.
+    pub struck: usize,
     /// From the fault (or the server's answer) to the recovery.
     pub recoveries: Vec<Recovery>,
 }
@@ -36,14 +41,17 @@ pub struct Recovery {
 }
 
 impl Tally {
-    /// It was injected once more.
-    pub fn count(&self, fault: Fault) {
-        self.with(fault, |entry| entry.count += 1);
+    /// It was injected once more; whether its effect was seen.
+    pub fn count(&self, fault: Fault, seen: bool) {
+        self.with(fault, |entry| if seen { entry.count += 1 } else { entry.vain += 1 });
     }
 
-    /// It hit so many connections.
-    pub fn hit(&self, fault: Fault, connections: usize) {
-        self.with(fault, |entry| entry.connections += connections);
+    /// So much was seen of it, this time.
+    pub fn struck(&self, fault: Fault, amount: usize) {
+        self.with(fault, |entry| {
+            entry.amount += amount;
+            entry.struck += usize::from(amount > 0);
+        });
     }
 
     /// A server or the way to it is away from now on. One fault at a time takes one away.
@@ -103,6 +111,17 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(p50_and_max([3, 1, 2].map(|seconds| second * seconds).to_vec()), Some((second * 2, second * 3)));
         assert_eq!(p50_and_max(vec![]), None);
+    }
+
+    #[test]
+    fn a_fault_without_an_effect_does_not_count() {
+        let tally = Tally::default();
+        tally.count(Fault::Cut, false);
+        tally.struck(Fault::Cut, 0);
+        tally.count(Fault::Cut, true);
+        tally.struck(Fault::Cut, 7);
+        let cut = tally.of(Fault::Cut);
+        assert_eq!((cut.count, cut.vain, cut.amount, cut.struck), (1, 1, 7, 1));
     }
 
     #[test]

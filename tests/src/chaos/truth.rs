@@ -10,14 +10,19 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::deed::Deed;
+use super::ears::End;
 use super::fault::Fault;
-use super::say;
+use super::sins::Account;
+use super::watchman::Seen;
 use super::world::World;
+use super::{proofs, say, sins};
 use crate::process::Ending;
 use crate::until::poll;
 
 /// From the last acknowledgement to empty queues.
 const EMPTY: Duration = Duration::from_secs(60);
+/// One announcement in so many may have gone with a broker's data.
+const WIPED: usize = 20;
 /// So many jobs of a violation are named.
 const NAMED: usize = 5;
 
@@ -38,6 +43,12 @@ pub struct Truth {
     pub heard: usize,
     /// Events heard again, all in the same words.
     pub repeated: usize,
+    /// Jobs of which no end was heard, for it went with the broker's data.
+    pub wiped: usize,
+    /// Of each sort of sin, what became of it.
+    pub sins: Vec<Account>,
+    /// What the watchman saw.
+    pub seen: Seen,
     /// Everything that must not be, in words.
     pub violations: Vec<String>,
 }
@@ -61,7 +72,10 @@ impl Truth {
         truth.ask_the_queues(world).await;
         let processes = truth.ask_the_processes(world).await;
         truth.must("the processes", processes);
-        truth.ask_the_plan(world);
+        let sins = truth.ask_the_sins(world).await;
+        truth.must("the sins", sins);
+        truth.ask_the_watchman(world);
+        truth.violations.extend(proofs::missing(world));
         truth.violations.extend(world.history.broken());
         Ok(truth)
     }
@@ -125,8 +139,10 @@ impl Truth {
         Ok(())
     }
 
-    /// The history of every job that had more than one attempt, and of some of the others: no hole, and no event told in two ways.
+    /// Every end was heard; and the history of every job that had more than one attempt, and of some of the others, has no hole and no
+    /// event that was told in two ways.
     async fn ask_the_ears(&mut self, world: &World) -> Result<()> {
+        self.ask_for_ends(world).await?;
         self.violations.extend(world.ears.contradictions());
         (self.heard, self.repeated) = world.ears.counts();
         if self.heard == 0 {
@@ -138,6 +154,26 @@ impl Truth {
             if let Err(error) = world.ears.compare(&world.crew.door(0), job).await {
                 self.violations.push(format!("the events of {job}: {error:#}"));
             }
+        }
+        Ok(())
+    }
+
+    /// What ended was announced, and what was announced was heard, unless it went with the broker's data; that is seldom.
+    async fn ask_for_ends(&mut self, world: &World) -> Result<()> {
+        let sql = "select id, extract(epoch from now() - finished_at)::float8 as ago from jobs where state > 1";
+        let unheard = || async {
+            let rows = world.eye.ask(sql, &[]).await?;
+            let ends: Vec<End> = rows.iter().map(|row| (id(row, "id"), seconds(row.get("ago")))).collect();
+            anyhow::Ok((world.ears.unheard(&ends), ends.len()))
+        };
+        let all = || async { unheard().await.is_ok_and(|(unheard, _)| unheard.missing.is_empty()).then_some(()) };
+        // Whether it did is asked once more below.
+        let _ = poll("every end to be heard", EMPTY, all).await;
+        let (unheard, ends) = unheard().await?;
+        self.wiped = unheard.wiped;
+        self.found("jobs have ended and nobody was told", &unheard.missing.iter().collect::<Vec<_>>());
+        if self.wiped * WIPED > ends {
+            self.violations.push(format!("of {} ends of {ends} the announcement was wiped", self.wiped));
         }
         Ok(())
     }
@@ -177,18 +213,31 @@ impl Truth {
         Ok(())
     }
 
-    /// A fault that never came proves nothing, and neither does a pause that nobody came too late from.
-    fn ask_the_plan(&mut self, world: &World) {
-        for (fault, planned) in &world.plan.faults {
-            let injected = world.tally.of(*fault).count;
-            if injected < *planned {
-                self.violations.push(format!("{}: {planned} planned, {injected} injected", fault.word()));
-            }
-        }
+    /// The executors' own faults came, and ended as they should.
+    async fn ask_the_sins(&mut self, world: &World) -> Result<()> {
+        self.sins = sins::accounts(&world.eye, world.plan.jobs, &world.crew.deserters()).await?;
+        self.violations.extend(self.sins.iter().filter_map(Account::violation));
         let pauses = world.plan.planned(Fault::WorkerPause);
         if self.stale < pauses {
             self.violations
                 .push(format!("{pauses} pauses past a lease, and only {} attempts came too late", self.stale));
+        }
+        Ok(())
+    }
+
+    /// No job ran without a lease for too long, and that was asked often enough, also while some did.
+    fn ask_the_watchman(&mut self, world: &World) {
+        self.seen = world.watchman.seen();
+        let Seen { asked, bare, violations, .. } = &self.seen;
+        self.violations.extend(violations.iter().take(NAMED).map(|one| format!("running without a lease: {one}")));
+        if *asked < world.watchman.least() {
+            self.violations.push(format!(
+                "the ledger was asked for leases {asked} times, {} are the least",
+                world.watchman.least()
+            ));
+        }
+        if *bare == 0 && world.plan.planned(Fault::WorkerKill) > 0 {
+            self.violations.push("workers were killed, and no job was ever seen without a lease".to_owned());
         }
     }
 
@@ -212,6 +261,10 @@ impl Truth {
 
 fn id(row: &Row, column: &str) -> JobId {
     JobId(row.get::<_, Uuid>(column))
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 fn number(count: i64) -> usize {

@@ -13,14 +13,16 @@ use tokio::task::JoinHandle;
 
 use super::crew::{Crew, Site};
 use super::deed::SCHEMA;
-use super::ears::Ears;
+use super::ears::{self, Ears};
 use super::eye::Eye;
 use super::fault::Fault;
 use super::history::History;
+use super::hunger;
 use super::mistake::Mistake;
 use super::pass;
 use super::plan::Plan;
 use super::tally::Tally;
+use super::watchman::Watchman;
 use crate::http::send;
 use crate::postgres::{self, Postgres};
 use crate::proxy::Proxy;
@@ -29,9 +31,14 @@ use crate::scratch;
 use crate::small_disk::SmallDisk;
 use crate::until::poll;
 
-/// The queues of the jobs, and of what nobody can read.
-const QUEUES: [&str; 4] =
-    ["longshore.jobs.chaos.deed", "longshore.jobs.chaos.deed:high", "longshore.jobs.chaos.deed:low", "longshore.dead"];
+/// The queues of the jobs, of what nobody can read, and of the ears.
+pub(super) const QUEUES: [&str; 5] = [
+    "longshore.jobs.chaos.deed",
+    "longshore.jobs.chaos.deed:high",
+    "longshore.jobs.chaos.deed:low",
+    "longshore.dead",
+    ears::QUEUE,
+];
 /// Room for artifacts, where it is to run out.
 const DISK_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a node may take to be a member of its queues again.
@@ -65,6 +72,8 @@ pub struct World {
     pub database: Postgres,
     /// Listens to all events.
     pub ears: Ears,
+    /// Asks for running jobs without a lease, all through the storm.
+    pub watchman: Watchman,
     /// Where artifacts lie, if it is planned to be filled.
     pub(super) disk: Option<SmallDisk>,
     /// Measurements that go on while the next fault comes.
@@ -99,7 +108,9 @@ impl World {
         postgres::connect(&database.url()).await?.batch_execute(SCHEMA).await?;
         let crew = Arc::new(Crew::start(plan, &site).await?);
         let supervisor = tokio::spawn(Arc::clone(&crew).supervise());
-        let ears = Ears::at(&brokers[0].url());
+        let ears = Ears::at(brokers.iter().map(RabbitMq::url).collect());
+        ears.listening().await?;
+        let watchman = Watchman::of(&database.url(), plan.lease);
         let eye = Eye::on(&database.url());
         let world = World {
             plan: plan.clone(),
@@ -113,6 +124,7 @@ impl World {
             brokers,
             database,
             ears,
+            watchman,
             disk,
             watches: Mutex::default(),
             supervisor,
@@ -144,11 +156,10 @@ impl World {
         poll("all members of the queues to be online", MEMBERS, all).await
     }
 
-    /// The node that leads the queue of the jobs.
-    pub async fn leader(&self) -> Result<&RabbitMq> {
-        let listed = self.brokers[0].ctl(&["list_queues", "name", "leader", "--no-table-headers"]).await?;
-        let line =
-            listed.lines().find(|line| line.starts_with(&format!("{}\t", QUEUES[0]))).context("no such queue")?;
+    /// The node that leads this queue, as this one says.
+    pub async fn leader(&self, queue: &str, asked: &RabbitMq) -> Result<&RabbitMq> {
+        let listed = asked.ctl(&["list_queues", "name", "leader", "--no-table-headers"]).await?;
+        let line = listed.lines().find(|line| line.starts_with(&format!("{queue}\t"))).context("no such queue")?;
         let leads = |broker: &&RabbitMq| line.ends_with(&format!("\t{}", broker.node()));
         self.brokers.iter().find(leads).with_context(|| format!("nobody leads: {line}"))
     }
@@ -199,5 +210,6 @@ async fn cluster(nodes: usize) -> Result<Vec<RabbitMq>> {
 impl Drop for World {
     fn drop(&mut self) {
         self.supervisor.abort();
+        hunger::sweep();
     }
 }
