@@ -3,6 +3,7 @@
 
 mod clients;
 mod documents;
+mod events;
 mod uploads;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,13 @@ pub(crate) fn python() -> Result<PathBuf> {
     beside("python-tools/bin/python")
 }
 
+/// What a Python listener on the topic says.
+async fn listen(args: &[&str]) -> Result<String> {
+    let mut listener = Command::new(python()?);
+    listener.arg("-B").arg(house::root()?.join("tests/it/peers/consumer.py")).args(args);
+    run("listener", listener, PATIENCE).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_program_publishes_json_and_its_job_is_seen_in_the_api() -> Result<()> {
     let broker = RabbitMq::shared().await?.vhost().await?;
@@ -47,16 +55,10 @@ async fn a_python_program_publishes_json_and_its_job_is_seen_in_the_api() -> Res
 async fn a_python_program_hears_on_the_topic_what_a_stream_tells() -> Result<()> {
     let broker = RabbitMq::shared().await?.vhost().await?;
     let stage = Stage::on(&Postgres::shared().await?.database().await?, &broker).await?;
-    let listen = async |what: &str, about: &str| {
-        let mut listener = Command::new(python()?);
-        listener.arg("-B").arg(house::root()?.join("tests/it/peers/consumer.py"));
-        listener.args([what, &broker, "ears", about]);
-        run("listener", listener, PATIENCE).await
-    };
-    listen("bind", "trial.work").await?;
+    listen(&["bind", &broker, "ears", "trial.work"]).await?;
     let id = stage.submit("trial.work", json!({"fail_attempts": 1, "work_ms": 1500})).await?;
     let stream = Stream::open(&stage.http, &format!("/v1/jobs/{id}/events"), None).await?.rest().await?;
-    let heard: Vec<Value> = serde_json::from_str(&listen("read", &id).await?)?;
+    let heard: Vec<Value> = serde_json::from_str(&listen(&["read", &broker, "ears", &id]).await?)?;
     ensure!(heard.iter().any(|event| event["data"]["event"] == "progressed"), "{heard:?}");
     // A repeat is the same event; each has its place by its id, whichever came first.
     let transitions = |events: Vec<Value>| {

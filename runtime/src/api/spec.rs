@@ -9,6 +9,7 @@ mod keys;
 mod page;
 mod uploads;
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
@@ -58,14 +59,17 @@ fn document() -> Value {
         path[call.method.to_lowercase()] = operation;
     }
     let problem = shape::<Problem>(&mut generator);
+    // Only those that a call names: a path without such a method, say, is no call.
+    let named: BTreeSet<u16> = every().flat_map(refused).collect();
     let refusals: Map<String, Value> =
-        statuses().map(|status| (refusal_name(status), refusal(status, &problem))).collect();
+        named.into_iter().map(|status| (refusal_name(status), refusal(status, &problem))).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Longshore",
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+            "contact": {"name": "Whoever operates this installation"},
             "description": "Accepts long work now and finishes it later: a job is submitted and has its id at once; where it stands \
                 is asked, waited for or canceled by that id. Every error is an RFC 9457 problem with a stable type.",
         },
@@ -101,17 +105,17 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         }
         answers.insert(answer.status.to_string(), told);
     }
-    let need = needs::of(call.method, call.path).unwrap_or(Need::Nothing);
-    let kept: &[u16] = if need == Need::Nothing { &[] } else { &KEPT };
-    for status in call.refusals.iter().chain(kept).chain(&calls::ALWAYS) {
-        let reference = format!("#/components/responses/{}", refusal_name(*status));
+    for status in refused(call) {
+        let reference = format!("#/components/responses/{}", refusal_name(status));
         // A probe's 503 is an answer of its own.
         answers.entry(status.to_string()).or_insert_with(|| json!({"$ref": reference}));
     }
+    let need = need(call);
     let mut operation = json!({
         "operationId": call.id,
         "tags": [call.tag],
         "summary": call.summary,
+        "description": admission(need),
         "responses": answers,
         "security": security(need),
     });
@@ -123,6 +127,27 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] = json!({"required": true, "content": {media: {"schema": shape(generator)}}});
     }
     operation
+}
+
+fn need(call: &Call) -> Need {
+    needs::of(call.method, call.path).unwrap_or(Need::Nothing)
+}
+
+/// The statuses of a call's problems.
+fn refused(call: &Call) -> impl Iterator<Item = u16> {
+    let kept: &[u16] = if need(call) == Need::Nothing { &[] } else { &KEPT };
+    call.refusals.iter().chain(kept).chain(&calls::ALWAYS).copied()
+}
+
+/// Who may call, in words.
+fn admission(need: Need) -> String {
+    match need {
+        Need::Nothing => "Open to everybody: it shows nobody's work.".to_owned(),
+        Need::Scope(scope) => format!("Needs the scope `{}`, and is about the caller's own tenant.", scope.word()),
+        Need::House(scope) => {
+            format!("Needs the scope `{}` and the tenant `default`: it is about what all tenants share.", scope.word())
+        }
+    }
 }
 
 /// What a caller must bring: a key with this scope, or nothing.
@@ -154,13 +179,6 @@ fn parameter(parameter: &Parameter) -> Value {
 fn in_path(path: &str) -> impl Iterator<Item = Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     names.map(|name| json!({"in": "path", "name": name, "required": true, "schema": {"type": "string"}}))
-}
-
-fn statuses() -> impl Iterator<Item = u16> {
-    let mut statuses: Vec<u16> = Fault::ALL.iter().map(|fault| fault.status().as_u16()).collect();
-    statuses.sort_unstable();
-    statuses.dedup();
-    statuses.into_iter()
 }
 
 fn refusal_name(status: u16) -> String {
@@ -218,7 +236,12 @@ mod tests {
     fn every_refusal_that_a_call_may_answer_is_one_that_there_is() {
         for call in every() {
             for status in call.refusals {
-                assert!(statuses().any(|known| known == *status), "{} {}: {status}", call.method, call.path);
+                assert!(
+                    Fault::ALL.iter().any(|fault| fault.status().as_u16() == *status),
+                    "{} {}: {status}",
+                    call.method,
+                    call.path
+                );
             }
         }
         let ids: BTreeSet<&str> = every().map(|call| call.id).collect();

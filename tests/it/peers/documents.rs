@@ -1,5 +1,6 @@
-//! What the API says of itself, before public judges: a validator of OpenAPI, AsyncAPI's own schema, and a tester that makes
-//! requests out of the description and holds every answer against it.
+//! What the API says of itself, before public judges: a linter of both documents, a validator of OpenAPI, AsyncAPI's own schema, and a
+//! tester that makes requests out of the description and holds every answer against it. What is announced is held against it in
+//! [`super::events`].
 
 use std::process::Command;
 use std::time::Duration;
@@ -23,6 +24,48 @@ async fn the_openapi_document_of_a_running_server_is_valid() -> Result<()> {
     let broken = document.text.replace("\"in\":\"path\"", "\"in\":\"road\"");
     ensure!(broken != document.text && validate(&broken, &dir).await.is_err());
     Ok(())
+}
+
+/// Each with a fault that a rule of its own is to find: the one is still valid, and nobody could call it.
+const PLANTED: [(&str, &str, &str, &str); 4] = [
+    ("openapi.json", "\"operationId\":\"listJobs\"", "\"operationId\":\"submitJob\"", "operation-operationId-unique"),
+    ("openapi.json", "{\"key\":[", "{\"kee\":[", "security-is-a-scheme-of-ours"),
+    ("asyncapi.json", "\"parameters\":{\"event\"", "\"parameters\":{\"evnt\"", "asyncapi-channel-parameters"),
+    ("asyncapi.json", "\"action\":\"send\"", "\"action\":\"shout\"", "asyncapi-3-document-resolved"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_linter_finds_nothing_in_either_document() -> Result<()> {
+    let dir = scratch::dir("lint")?;
+    let server = Longshore::dev(&dir.path().join("data"))?.start().await?;
+    for name in ["openapi.json", "asyncapi.json"] {
+        let document = server.http()?.get(&format!("/{name}")).await?.expect(200)?;
+        let found = lint(name, &document.text, &dir).await?;
+        ensure!(found.is_empty(), "{found}");
+        for (_, right, wrong, rule) in PLANTED.iter().filter(|(of, ..)| *of == name) {
+            let broken = document.text.replace(right, wrong);
+            ensure!(broken != document.text, "{name} has no {right}");
+            let found = lint(name, &broken, &dir).await?;
+            ensure!(found.contains(rule), "{wrong} is to break {rule}: {found}");
+        }
+    }
+    Ok(())
+}
+
+/// What it finds, a line each. That it read the document at all is for the planted faults to show.
+async fn lint(name: &str, document: &str, dir: &tempfile::TempDir) -> Result<String> {
+    let (path, found) = (dir.path().join(name), dir.path().join("found"));
+    std::fs::write(&path, document)?;
+    std::fs::write(&found, "")?;
+    let mut command = Command::new("node");
+    command.arg(beside("node-tools/node_modules/@stoplight/spectral-cli/dist/index.js")?);
+    command.arg("lint").arg("--ruleset").arg(house::root()?.join("tests/it/peers/spectral.yaml"));
+    command.args(["--fail-severity", "warn", "--display-only-failures", "--format", "text", "--output"]);
+    command.arg(&found).arg(path);
+    let ended = run("spectral", command, Duration::from_secs(120)).await;
+    let found = std::fs::read_to_string(found)?;
+    ensure!(ended.is_ok() == found.is_empty(), "{ended:?}, and yet it found {found:?}");
+    Ok(found)
 }
 
 async fn validate(document: &str, dir: &tempfile::TempDir) -> Result<String> {

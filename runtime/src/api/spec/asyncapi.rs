@@ -37,11 +37,20 @@ fn document() -> Value {
             "title": "Longshore",
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT OR Apache-2.0"},
+            "contact": {"name": "Whoever operates this installation"},
+            "tags": [{"name": "jobs", "description": "What happens to them, from acceptance to their end."}],
             "description": "Whatever happens to a job, as a CloudEvent: at least once, always with the same id, seldom out of order.",
         },
+        "servers": {"rabbitmq": {
+            "host": "localhost:5672",
+            "protocol": "amqp",
+            "protocolVersion": "0-9-1",
+            "description": "As its own machine sees it; where an installation has its RabbitMQ, its operator says (`broker.url`).",
+        }},
         "defaultContentType": "application/cloudevents+json",
         "channels": {"events": {
             "address": "job.{kind}.{event}",
+            "servers": [{"$ref": "#/servers/rabbitmq"}],
             "description": "The routing key of an event on the topic exchange. Another `broker.prefix` begins the exchange's name.",
             "parameters": {
                 "kind": {"description": "The job's kind, which may have dots."},
@@ -57,6 +66,7 @@ fn document() -> Value {
         "operations": {"announce": {
             "action": "send",
             "summary": "Longshore announces; whoever binds a queue to the exchange listens.",
+            "description": "Before the transition is acknowledged, and again when that is not sure: who has seen an id has seen the event.",
             "channel": {"$ref": "#/channels/events"},
             "messages": told,
         }},
@@ -67,12 +77,15 @@ fn document() -> Value {
     })
 }
 
-fn message(word: &str, payload: &schemars::Schema) -> Value {
+fn message(word: &str, event: &schemars::Schema) -> Value {
+    let name = format!("longshore.job.{word}");
+    let data = json!({"properties": {"event": {"const": word}}});
+    let this = json!({"properties": {"specversion": {"const": "1.0"}, "type": {"const": name}, "data": data}});
     json!({
-        "name": format!("longshore.job.{word}"),
+        "name": name,
         "contentType": "application/cloudevents+json",
         "headers": {"type": "object", "properties": {"tenant": {"type": "string", "description": "Whose job it is."}}},
-        "payload": payload,
+        "payload": {"allOf": [event, this]},
     })
 }
 

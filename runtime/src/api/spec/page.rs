@@ -54,6 +54,7 @@ fn operation(document: &Value, path: &str, method: &str, call: &Value) -> String
         "<details><summary><b>{method}</b> <code>{path}</code><span>{}</span></summary>",
         escape(words(&call["summary"]))
     );
+    let _ = write!(text, "<p>{}</p>", escape(words(&call["description"])));
     if call["parameters"].is_array() {
         text += "<h3>Parameters</h3><table>";
         for one in items(&call["parameters"]) {
