@@ -60,6 +60,6 @@ pub(super) fn without_what_it_cannot_store(record: Record, reason: &str) -> Reco
         }
         Settle::Retry { wait, .. } => Record { settle: Settle::Retry { wait, error: error() }, ..record },
         Settle::DeadLetter { .. } => Record { settle: Settle::DeadLetter { error: error() }, ..record },
-        Settle::Cancel | Settle::HandBack => record,
+        Settle::Cancel | Settle::HandBack { .. } => record,
     }
 }
