@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::media;
-use longshore_tests::postgres::Postgres;
+use longshore_tests::postgres::{Postgres, connect};
 use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
@@ -140,6 +140,54 @@ fn moved_at_once(job: &Value) -> Result<()> {
         let waited = at(&pair[1], "started_at")?.duration_since(at(&pair[0], "finished_at")?).as_secs_f64();
         ensure!(waited < SOON_SECONDS, "{waited} s between two attempts: {job}");
     }
+    Ok(())
+}
+
+/// Rows of the import, and of one of its chunks.
+const ROWS: usize = 20_000;
+const CHUNK: usize = 500;
+/// A table that takes a quarter of a second for each chunk, and counts those that it was given, also the ones that were taken back.
+const SLOW_TABLE: &str = "create schema imports; create table imports.orders (id bigint not null); create sequence imports.chunks; \
+     create function imports.slow() returns trigger language plpgsql as \
+     $$ begin perform nextval('imports.chunks'); perform pg_sleep(0.25); return null; end $$; \
+     create trigger slow before insert on imports.orders for each statement execute function imports.slow()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_import_goes_on_at_the_other_worker_within_seconds_of_the_sigterm() -> Result<()> {
+    let (broker, database) = (RabbitMq::shared().await?.vhost().await?, Postgres::shared().await?.database().await?);
+    let client = connect(&database).await?;
+    client.batch_execute(SLOW_TABLE).await?;
+    let chunk_rows = CHUNK.to_string();
+    let mut stage = Stage::on_with(&database, &broker, |launch, _| {
+        Ok(launch.env("LONGSHORE_CSV_IMPORT_LIMITS_CHUNK_ROWS", &chunk_rows))
+    })
+    .await?;
+    let csv = stage.dir.path().join("orders.csv");
+    let rows: String = (1..=ROWS).map(|order| format!("{order}\n")).collect();
+    std::fs::write(&csv, format!("id\n{rows}"))?;
+    let columns = json!([{"name": "id", "type": "integer", "required": true}]);
+    let payload = json!({"source": {"file": stage.upload(&csv).await?}, "table": "orders", "columns": columns});
+    let id = stage.submit("csv.import", payload).await?;
+    let begun = |job: &Value| job["state"] == "running" && fraction(job) > 0.1;
+    stage.when(&id, "to have committed some of its chunks", begun).await?;
+    stage.start_worker().await?;
+
+    let sigterm = jiff::Timestamp::now();
+    ensure!(stage.drain_worker().await? == 0);
+    let job = stage.settled(&id).await?;
+    ensure!(job["state"] == "completed" && job["charged"] == 0 && job["attempt"] == 2, "{job}");
+    ensure!(job["attempts"][0]["outcome"] == "yielded", "{job}");
+    let again: jiff::Timestamp = job["attempts"][1]["started_at"].as_str().context("no time")?.parse()?;
+    let waited = again.duration_since(sigterm).as_secs_f64();
+    ensure!((0.0..SOON_SECONDS).contains(&waited), "it went on {waited} s after the SIGTERM: {job}");
+    let row = client.query_one("select count(*), count(distinct id), sum(id)::bigint from imports.orders", &[]).await?;
+    let (count, distinct, sum): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    ensure!(
+        (count, distinct, sum) == (20_000, 20_000, 200_010_000),
+        "{count} rows, {distinct} of them distinct: {sum}"
+    );
+    let chunks: i64 = client.query_one("select last_value from imports.chunks", &[]).await?.get(0);
+    ensure!(usize::try_from(chunks)? <= ROWS / CHUNK + 2, "{chunks} chunks: it began anew");
     Ok(())
 }
 
