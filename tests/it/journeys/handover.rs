@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use longshore_tests::media;
 use longshore_tests::postgres::{Postgres, connect};
 use longshore_tests::process::run;
@@ -143,6 +143,14 @@ fn moved_at_once(job: &Value) -> Result<()> {
     Ok(())
 }
 
+/// One more worker, which the ledger knows beside the one that runs the job.
+async fn another_stands_by(stage: &mut Stage) -> Result<()> {
+    stage.start_worker().await?;
+    let workers = stage.http.get("/v1/workers").await?.expect(200)?.json()?;
+    ensure!(workers["workers"].as_array().map(Vec::len) == Some(2), "{workers}");
+    Ok(())
+}
+
 /// Rows of the import, and of one of its chunks.
 const ROWS: usize = 20_000;
 const CHUNK: usize = 500;
@@ -170,7 +178,7 @@ async fn a_drained_import_goes_on_at_the_other_worker_within_seconds_of_the_sigt
     let id = stage.submit("csv.import", payload).await?;
     let begun = |job: &Value| job["state"] == "running" && fraction(job) > 0.1;
     stage.when(&id, "to have committed some of its chunks", begun).await?;
-    stage.start_worker().await?;
+    another_stands_by(&mut stage).await?;
 
     let sigterm = jiff::Timestamp::now();
     ensure!(stage.drain_worker().await? == 0);
@@ -188,6 +196,23 @@ async fn a_drained_import_goes_on_at_the_other_worker_within_seconds_of_the_sigt
     );
     let chunks: i64 = client.query_one("select last_value from imports.chunks", &[]).await?.get(0);
     ensure!(usize::try_from(chunks)? <= ROWS / CHUNK + 2, "{chunks} chunks: it began anew");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_drain_takes_away_goes_on_at_the_other_worker_at_once() -> Result<()> {
+    let mut stage = Stage::servers().await?;
+    let id = stage.submit("trial.work", json!({"log": stage.note_file(), "work_ms": 9_000})).await?;
+    stage.when(&id, "to run", |job| job["state"] == "running").await?;
+    another_stands_by(&mut stage).await?;
+    ensure!(stage.drain_worker().await? == 0);
+    let job = stage.settled(&id).await?;
+    ensure!(job["state"] == "completed" && job["charged"] == 0 && job["attempt"] == 2, "{job}");
+    let [first, second] = &job["attempts"].as_array().context("no attempts")?[..] else { bail!("{job}") };
+    ensure!(first["outcome"] == "drained", "{job}");
+    let at = |what: &Value| -> Result<jiff::Timestamp> { Ok(what.as_str().context("no time")?.parse()?) };
+    let waited = at(&second["started_at"])?.duration_since(at(&first["finished_at"])?).as_secs_f64();
+    ensure!(waited < SOON_SECONDS, "{waited} s between the two: {job}");
     Ok(())
 }
 
