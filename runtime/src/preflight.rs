@@ -14,7 +14,7 @@ use longshore_sdk::executor::seconds;
 use serde::{Deserialize, Serialize};
 
 /// Everything that is looked at: `preflight.override` names these.
-pub const CHECKS: [&str; 21] = [
+pub const CHECKS: [&str; 22] = [
     "database.reachable",
     "database.version",
     "database.read_only",
@@ -30,6 +30,7 @@ pub const CHECKS: [&str; 21] = [
     "broker.confirms",
     "broker.alarm",
     "broker.queue",
+    "broker.policies",
     "broker.ack_timeout",
     "machine.storage",
     "machine.data_dir",
@@ -72,6 +73,8 @@ impl Default for PreflightSettings {
 pub enum Level {
     /// As it should be.
     Ok,
+    /// It cannot be seen from here; somebody else can look.
+    Unknown,
     /// It works, and may surprise.
     Warn,
     /// Jobs could be lost, repeated or never run.
@@ -104,6 +107,11 @@ impl Finding {
         Self { check, level: Level::Ok, what: what.into(), why: None, change: None, passing: false }
     }
 
+    /// It cannot be seen from here; `change` says how to learn it.
+    pub fn unknown(check: &'static str, what: impl Into<String>, why: &'static str, change: impl Into<String>) -> Self {
+        Self { level: Level::Unknown, ..Self::warn(check, what, why, change) }
+    }
+
     /// It works, and may surprise.
     pub fn warn(check: &'static str, what: impl Into<String>, why: &'static str, change: impl Into<String>) -> Self {
         Self { level: Level::Warn, why: Some(why), change: Some(change.into()), ..Self::ok(check, what) }
@@ -129,13 +137,15 @@ impl Finding {
     pub fn told(&self) -> String {
         let level = match self.level {
             Level::Ok => "ok",
+            Level::Unknown => "?",
             Level::Warn => "warn",
             Level::Fail => "FAIL",
         };
         let mut text = format!("{level:<4}  {:<27}  {}", self.check, self.what);
         // Writing into a text cannot fail.
         let _ = self.why.map(|why| write!(text, "\n      why: {why}"));
-        let _ = self.change.as_ref().map(|change| write!(text, "\n      change: {change}"));
+        let way_out = if self.level == Level::Unknown { "learn" } else { "change" };
+        let _ = self.change.as_ref().map(|change| write!(text, "\n      {way_out}: {change}"));
         text
     }
 }

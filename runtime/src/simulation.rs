@@ -154,7 +154,8 @@ fn each_mistake_made_on_purpose_is_noticed_by_the_check_that_is_there_for_it() {
                 (0..SEEDS).flat_map(|seed| run(seed, Some(bug), false).wrong).map(|wrong| wrong.check).collect();
             panic!("{bug:?} goes unnoticed by {check:?} in {SEEDS} seeds; others say {others:?}")
         });
-        let after = format!("{} seeds, {:.1} s of simulated time", seed + 1, after.as_secs_f64());
+        let seeds = if seed == 0 { "1 seed".to_owned() } else { format!("{} seeds", seed + 1) };
+        let after = format!("{seeds}, {:.1} s of simulated time", after.as_secs_f64());
         mistakes::noticed(&format!("{bug:?}"), check, &after, began.elapsed());
     }
 }

@@ -153,6 +153,15 @@ impl Launch {
         self
     }
 
+    /// The same for a process beside the one that was started: with an address and a log of its own, so that neither is in the other's
+    /// way and the readiness of one is not taken for that of the other.
+    pub fn beside(&self) -> Result<Launch> {
+        let (port, home) = (ports::free()?, Arc::new(scratch::dir("longshore")?));
+        let (old, new) = (format!("127.0.0.1:{}", self.port), format!("127.0.0.1:{port}"));
+        let args = self.args.iter().map(|arg| if *arg == old { new.clone() } else { arg.clone() }).collect();
+        Ok(Launch { port, home, args, ..self.clone() })
+    }
+
     /// Starts it and waits until it is ready. A process that ends before that is an error with its last words.
     pub async fn start(&self) -> Result<Longshore> {
         let mut command = Command::new(&self.binary);

@@ -124,7 +124,8 @@ impl Stage {
     pub async fn start_worker(&mut self) -> Result<()> {
         match &mut self.front {
             Front::Dev { launch, running } => *running = Some(launch.start().await?),
-            Front::Servers { worker, .. } => self.workers.push(worker.start().await?),
+            Front::Servers { worker, .. } if self.workers.is_empty() => self.workers.push(worker.start().await?),
+            Front::Servers { worker, .. } => self.workers.push(worker.beside()?.start().await?),
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct Trial {
     /// How long to work, in milliseconds.
     #[schemars(range(max = 600_000))]
     pub work_ms: u64,
+    /// Ends the whole process when the work is done, of every attempt.
+    pub aborts_at_last: bool,
     /// Work on though cancelled.
     pub stubborn: bool,
     /// Hand the job back when the worker drains.
@@ -70,6 +72,9 @@ impl Executor for TrialExecutor {
         trial.misbehave(attempt)?;
         trial.hang(context).await?;
         trial.work(context).await?;
+        if trial.aborts_at_last {
+            std::process::abort();
+        }
         trial.note("end", context)?;
         context.publish_bytes("trial.txt", "text/plain", format!("attempt {attempt}").as_bytes()).await?;
         Ok(Tried { attempt, traceparent: context.traceparent().map(str::to_owned) })

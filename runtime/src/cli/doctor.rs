@@ -44,7 +44,8 @@ impl Doctor {
 fn text(findings: &[Finding]) -> String {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let lines = findings.iter().map(Finding::told);
-    let sum = format!("{} ok, {} to look at, {} to change", count(Level::Ok), count(Level::Warn), count(Level::Fail));
+    let [ok, unknown, warn, fail] = [Level::Ok, Level::Unknown, Level::Warn, Level::Fail].map(count);
+    let sum = format!("{ok} ok, {unknown} unknown, {warn} to look at, {fail} to change");
     lines.chain([sum]).collect::<Vec<_>>().join("\n")
 }
 
@@ -56,14 +57,18 @@ mod tests {
     fn findings_are_told_a_line_each_with_what_to_change_below() {
         let findings = [
             Finding::ok("database.version", "PostgreSQL 15.8"),
+            Finding::unknown("broker.policies", "they cannot be seen", "jobs are dropped", "run this"),
             Finding::fail("database.fsync", "fsync is off", "jobs are lost", "set fsync = on"),
         ];
         let expected = "\
 ok    database.version             PostgreSQL 15.8
+?     broker.policies              they cannot be seen
+      why: jobs are dropped
+      learn: run this
 FAIL  database.fsync               fsync is off
       why: jobs are lost
       change: set fsync = on
-1 ok, 0 to look at, 1 to change";
+1 ok, 1 unknown, 0 to look at, 1 to change";
         assert_eq!(text(&findings), expected);
     }
 }

@@ -1,5 +1,6 @@
 //! Whether a RabbitMQ will carry our jobs as we mean it. Pure: the facts are handed in. What cannot be asked over AMQP (how
-//! long a delivery may stay unacked) is said to be unknown, with what to set. Read `broker/rabbitmq/inspect.rs` for the asking.
+//! long a delivery may stay unacked, what policies do to our queues) is said to be unknown, with how to learn it. Read
+//! `broker/rabbitmq/inspect.rs` for the asking.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub fn judge(facts: &BrokerFacts, longest: Option<&Longest>, settings: &Prefligh
     let version = facts.version.as_deref().and_then(numbers);
     let fixed = [self::version(facts, version), confirms(facts), alarm(facts)];
     let timeout = longest.map(|longest| ack_timeout(version, longest, settings));
-    fixed.into_iter().chain(facts.queues.iter().map(queue)).chain(timeout).collect()
+    fixed.into_iter().chain(facts.queues.iter().map(queue)).chain(policies(facts)).chain(timeout).collect()
 }
 
 /// None of its addresses answered.
@@ -96,7 +97,7 @@ fn alarm(facts: &BrokerFacts) -> Finding {
 fn queue(queue: &QueueFacts) -> Finding {
     let name = &queue.name;
     match &queue.found {
-        Found::Ours => Finding::ok("broker.queue", format!("{name} is as it should be")),
+        Found::Ours => Finding::ok("broker.queue", format!("{name} has our type and arguments, and answers")),
         Found::Missing => Finding::ok("broker.queue", format!("{name} is not there yet: the first worker makes it")),
         Found::Other(words) => Finding::fail(
             "broker.queue",
@@ -125,23 +126,40 @@ fn queue(queue: &QueueFacts) -> Finding {
     }
 }
 
+/// A queue keeps its arguments when a policy overrules them, so that declaring it once more tells nothing of policies.
+fn policies(facts: &BrokerFacts) -> Option<Finding> {
+    let ours = facts.queues.iter().filter(|queue| queue.found == Found::Ours).count();
+    let told = format!(
+        "whether a policy gives our {ours} queues a delivery-limit, max-length, message-ttl or expires cannot be seen over AMQP"
+    );
+    let why = "by such a policy RabbitMQ drops or dead-letters deliveries behind the ledger's back, and their jobs wait until they are \
+         published again";
+    let learn = "run `rabbitmqctl list_queues name policy effective_policy_definition` for this virtual host: none of the four should be there";
+    (ours > 0).then(|| Finding::unknown("broker.policies", told, why, learn))
+}
+
 /// A delivery that is held too long closes its channel, and all the deliveries of that channel return. No job is lost by
 /// it, for a running one is recognised; but the kind stands still for a moment, again and again.
 fn ack_timeout(version: Option<(u32, u32)>, longest: &Longest, settings: &PreflightSettings) -> Finding {
     let Longest { kind, timeout, consumer_timeout } = longest;
     let job = format!("an attempt of {kind} may take {}", in_words(*timeout));
     let asked = version.is_some_and(|version| version >= ASKS_FOR_TIMEOUT);
-    let (limit, source) = match settings.ack_timeout {
-        told if !told.is_zero() => (told, "as preflight.ack_timeout says"),
-        _ if asked => (*consumer_timeout, "as our consumers ask"),
-        _ => (DEFAULT_ACK_TIMEOUT, "RabbitMQ's default; what it really is cannot be asked over AMQP"),
+    let (limit, source, known) = match settings.ack_timeout {
+        told if !told.is_zero() => (told, "as preflight.ack_timeout says", true),
+        _ if asked => (*consumer_timeout, "as our consumers ask", true),
+        _ => (DEFAULT_ACK_TIMEOUT, "RabbitMQ's default; what it really is cannot be asked over AMQP", false),
     };
     let told = format!("a delivery may stay unacked for {} ({source}); {job}", in_words(limit));
-    if *timeout < limit {
+    if *timeout < limit && known {
         return Finding::ok("broker.ack_timeout", told);
     }
     let why = "RabbitMQ closes the channel of a delivery that is held longer: the job goes on under its lease, but all of the \
          channel's deliveries return and its kind pauses";
+    if *timeout < limit {
+        let learn = "run `rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'`, and tell us a thousandth of it: \
+             preflight.ack_timeout";
+        return Finding::unknown("broker.ack_timeout", told, why, learn);
+    }
     let ms = timeout.as_millis() + 600_000;
     let change =
         format!("set consumer_timeout = {ms} in rabbitmq.conf, and tell us: preflight.ack_timeout = {}", ms / 1000);
@@ -173,7 +191,7 @@ mod tests {
 
     fn ill(facts: &BrokerFacts) -> Vec<(&'static str, Level)> {
         let findings = judge(facts, Some(&longest(10)), &PreflightSettings::default());
-        let ill = findings.into_iter().filter(|finding| finding.level != Level::Ok);
+        let ill = findings.into_iter().filter(|finding| finding.level > Level::Unknown);
         ill.map(|finding| (finding.check, finding.level)).collect()
     }
 
@@ -185,6 +203,26 @@ mod tests {
             [],
             "the first worker makes it"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_called_good_and_says_how_to_learn_it() {
+        let unknown = |facts: &BrokerFacts| {
+            let findings = judge(facts, Some(&longest(29)), &PreflightSettings::default());
+            let unknown = findings.into_iter().filter(|finding| finding.level == Level::Unknown);
+            unknown.map(|finding| (finding.check, finding.change.unwrap())).collect::<Vec<_>>()
+        };
+        let old = BrokerFacts { version: Some("3.10.8".into()), ..well() };
+        let [(policies, how), (timeout, how_long)] = &unknown(&old)[..] else { panic!("{:?}", unknown(&old)) };
+        assert_eq!((*policies, *timeout), ("broker.policies", "broker.ack_timeout"));
+        assert!(
+            how.contains("effective_policy_definition") && how_long.contains("rabbitmqctl eval"),
+            "{how} {how_long}"
+        );
+        let [(policies, _)] = &unknown(&well())[..] else { panic!("our consumers ask: {:?}", unknown(&well())) };
+        assert_eq!(*policies, "broker.policies");
+        let none_yet = BrokerFacts { queues: vec![found(Found::Missing)], ..well() };
+        assert_eq!(unknown(&none_yet), [], "no queue, no policy on it");
     }
 
     #[test]
@@ -217,7 +255,8 @@ mod tests {
             let settings = PreflightSettings { ack_timeout: Duration::from_secs(told), ..PreflightSettings::default() };
             ack_timeout(version, &longest(minutes), &settings)
         };
-        assert_eq!(judged(Some((3, 10)), 29, 0).level, Level::Ok);
+        assert_eq!(judged(Some((3, 10)), 29, 0).level, Level::Unknown, "a server set to a minute looks the same");
+        assert_eq!(judged(Some((3, 10)), 29, 1_800).level, Level::Ok, "the operator has looked");
         let long = judged(Some((3, 10)), 60, 0);
         assert!(long.level == Level::Warn && long.what.contains("cannot be asked"), "{long:?}");
         assert!(long.change.unwrap().contains("consumer_timeout = 4200000"), "an hour and ten minutes");

@@ -10,7 +10,7 @@ static PAGE: Mutex<()> = Mutex::new(());
 
 const HEAD: &str = "\
 Mistakes made on purpose, and what noticed them. Written by the tests that make them, each its own row, on a machine with two cores:
-LONGSHORE_WRITE_DOCS=1 cargo test --workspace --lib would_be_noticed; and the same with mistake_made_on_purpose
+LONGSHORE_WRITE_DOCS=1 cargo test -p longshore-runtime mistake, and -p longshore-runtime -p longshore-executors would_be_noticed
 
 | mistake | noticed by | after | took |
 | --- | --- | --- | --- |

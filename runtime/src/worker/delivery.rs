@@ -112,9 +112,10 @@ impl Shift {
     ) -> Result<Option<(Event, Owed)>, Trouble> {
         let cancellation = Cancellation::draining_with(self.draining.clone());
         // Kept until its end is recorded: the heartbeat hands back what has no place here.
-        let _place = self.running.enter(job.fence, job.started(), cancellation.clone());
+        let place = self.running.enter(job.fence, job.started(), cancellation.clone());
         let outcome = self.run(job, here, cancellation).await?; // never panics, never outlives the lease
         drop(seat);
+        place.fall_silent();
         let close = self.close(job, outcome); // pure decision: complete, retry, dead-letter, cancel, hand back
         let recorded = self.record(job, close).await;
         if recorded.is_err() {

@@ -19,6 +19,8 @@ struct Entry {
     started: Event,
     progress: Option<Progress>,
     reports: u32,
+    /// It runs no more, and waits for its end to be recorded.
+    over: bool,
 }
 
 /// An attempt's place in the table, left when dropped.
@@ -32,7 +34,7 @@ impl Running {
     /// Enters an attempt.
     #[must_use]
     pub(super) fn enter(&self, fence: Fence, started: Event, cancellation: Cancellation) -> Place {
-        self.table().insert(fence, Entry { cancellation, started, progress: None, reports: 0 });
+        self.table().insert(fence, Entry { cancellation, started, progress: None, reports: 0, over: false });
         Place { table: self.clone(), fence }
     }
 
@@ -79,10 +81,19 @@ impl Running {
 
 impl Entry {
     fn report(&mut self, now: Timestamp) -> Option<Event> {
-        let progress = self.progress.take()?;
+        let progress = self.progress.take().filter(|_| !self.over)?;
         self.reports += 1;
         let report = Report { n: self.reports, at: now, progress };
         Some(Event { at: now, progress: Some(report), ..self.started.clone() })
+    }
+}
+
+impl Place {
+    /// It runs no more: how far it was is not told any more, for that would be told after its end.
+    pub(super) fn fall_silent(&self) {
+        if let Some(entry) = self.table.table().get_mut(&self.fence) {
+            entry.over = true;
+        }
     }
 }
 
@@ -100,6 +111,16 @@ mod tests {
         let accepted =
             Event::accepted(fence.job, &crate::tenant::Tenant::default(), "demo", None, Timestamp::UNIX_EPOCH);
         Event { version: 2, attempt: fence.attempt, ..accepted }
+    }
+
+    #[test]
+    fn an_attempt_that_waits_for_its_record_is_there_and_tells_no_more_of_its_progress() {
+        let running = Running::default();
+        let fence = Fence { job: JobId::fresh(), attempt: 1, worker: uuid::Uuid::nil() };
+        let place = running.enter(fence, started(fence), Cancellation::default());
+        running.report(&fence, 0.9.into());
+        place.fall_silent();
+        assert!(running.reports(Timestamp::UNIX_EPOCH).is_empty() && running.has(&fence));
     }
 
     #[test]

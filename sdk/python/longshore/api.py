@@ -21,7 +21,7 @@ class ArtifactView(TypedDict):
     url: str
 
 
-AttemptOutcome: TypeAlias = Literal['done', 'error', 'timeout', 'panic', 'fatal', 'canceled', 'yielded', 'lost', 'handed_back']
+AttemptOutcome: TypeAlias = Literal['done', 'error', 'timeout', 'panic', 'fatal', 'canceled', 'yielded', 'lost', 'handed_back', 'drained']
 
 
 class AuditLine(TypedDict):

@@ -697,7 +697,7 @@ export interface components {
             url: string;
         };
         /** @description How an attempt ended. */
-        AttemptOutcome: "done" | "error" | "timeout" | "panic" | "fatal" | "canceled" | "yielded" | "lost" | "handed_back";
+        AttemptOutcome: "done" | "error" | "timeout" | "panic" | "fatal" | "canceled" | "yielded" | "lost" | "handed_back" | "drained";
         /** @description One attempt of a job's history. */
         AttemptView: {
             /**

@@ -69,6 +69,31 @@ async fn a_guarded_worker_that_is_killed_keeps_its_jobs_from_nobody() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poison_jobs_dead_letter_shows_the_signal_the_progress_and_the_memory() -> Result<()> {
+    // The third crash is the first alone, and the last.
+    let variables = [("LONGSHORE_WORKER_GUARD", "true"), ("LONGSHORE_AGENTS_CRASH_LIMIT", "1")];
+    let mut stage = Stage::servers_with(&variables).await?;
+    // Long enough for a heartbeat and for progress that is stored.
+    let poison = stage.submit("trial.work", json!({"work_ms": 3_000, "aborts_at_last": true})).await?;
+    let job = loop {
+        if !stage.worker_lives() {
+            let _ = stage.replace_worker().await; // it may be killed by the poison before it says that it is ready
+        }
+        match stage.job(&poison).await {
+            Ok(job) if job["state"] == "failed" => break job,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(job["error"]["code"], "poison", "{job}");
+    assert_eq!((job["charged"].as_u64(), job["attempts"].as_array().map(Vec::len)), (Some(0), Some(3)), "{job}");
+    let told = job["error"]["message"].as_str().context("a dead letter says why")?;
+    for evidence in ["; its process was killed by SIGABRT", "; the attempt had shown ", " MiB of memory"] {
+        assert!(told.contains(evidence), "{evidence:?} is missing: {told}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_guard_is_killed_dies_with_it() -> Result<()> {
     let mut stage = guarded().await?;
     let worker = worker_of(&stage)?;

@@ -7,9 +7,9 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use longshore_tests::media;
-use longshore_tests::postgres::Postgres;
+use longshore_tests::postgres::{Postgres, connect};
 use longshore_tests::process::run;
 use longshore_tests::rabbitmq::RabbitMq;
 use longshore_tests::stage::{PATIENCE, Stage};
@@ -140,6 +140,79 @@ fn moved_at_once(job: &Value) -> Result<()> {
         let waited = at(&pair[1], "started_at")?.duration_since(at(&pair[0], "finished_at")?).as_secs_f64();
         ensure!(waited < SOON_SECONDS, "{waited} s between two attempts: {job}");
     }
+    Ok(())
+}
+
+/// One more worker, which the ledger knows beside the one that runs the job.
+async fn another_stands_by(stage: &mut Stage) -> Result<()> {
+    stage.start_worker().await?;
+    let workers = stage.http.get("/v1/workers").await?.expect(200)?.json()?;
+    ensure!(workers["workers"].as_array().map(Vec::len) == Some(2), "{workers}");
+    Ok(())
+}
+
+/// Rows of the import, and of one of its chunks.
+const ROWS: usize = 20_000;
+const CHUNK: usize = 500;
+/// A table that takes a quarter of a second for each chunk, and counts those that it was given, also the ones that were taken back.
+const SLOW_TABLE: &str = "create schema imports; create table imports.orders (id bigint not null); create sequence imports.chunks; \
+     create function imports.slow() returns trigger language plpgsql as \
+     $$ begin perform nextval('imports.chunks'); perform pg_sleep(0.25); return null; end $$; \
+     create trigger slow before insert on imports.orders for each statement execute function imports.slow()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_import_goes_on_at_the_other_worker_within_seconds_of_the_sigterm() -> Result<()> {
+    let (broker, database) = (RabbitMq::shared().await?.vhost().await?, Postgres::shared().await?.database().await?);
+    let client = connect(&database).await?;
+    client.batch_execute(SLOW_TABLE).await?;
+    let chunk_rows = CHUNK.to_string();
+    let mut stage = Stage::on_with(&database, &broker, |launch, _| {
+        Ok(launch.env("LONGSHORE_CSV_IMPORT_LIMITS_CHUNK_ROWS", &chunk_rows))
+    })
+    .await?;
+    let csv = stage.dir.path().join("orders.csv");
+    let rows: String = (1..=ROWS).map(|order| format!("{order}\n")).collect();
+    std::fs::write(&csv, format!("id\n{rows}"))?;
+    let columns = json!([{"name": "id", "type": "integer", "required": true}]);
+    let payload = json!({"source": {"file": stage.upload(&csv).await?}, "table": "orders", "columns": columns});
+    let id = stage.submit("csv.import", payload).await?;
+    let begun = |job: &Value| job["state"] == "running" && fraction(job) > 0.1;
+    stage.when(&id, "to have committed some of its chunks", begun).await?;
+    another_stands_by(&mut stage).await?;
+
+    let sigterm = jiff::Timestamp::now();
+    ensure!(stage.drain_worker().await? == 0);
+    let job = stage.settled(&id).await?;
+    ensure!(job["state"] == "completed" && job["charged"] == 0 && job["attempt"] == 2, "{job}");
+    ensure!(job["attempts"][0]["outcome"] == "yielded", "{job}");
+    let again: jiff::Timestamp = job["attempts"][1]["started_at"].as_str().context("no time")?.parse()?;
+    let waited = again.duration_since(sigterm).as_secs_f64();
+    ensure!((0.0..SOON_SECONDS).contains(&waited), "it went on {waited} s after the SIGTERM: {job}");
+    let row = client.query_one("select count(*), count(distinct id), sum(id)::bigint from imports.orders", &[]).await?;
+    let (count, distinct, sum): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    ensure!(
+        (count, distinct, sum) == (20_000, 20_000, 200_010_000),
+        "{count} rows, {distinct} of them distinct: {sum}"
+    );
+    let chunks: i64 = client.query_one("select last_value from imports.chunks", &[]).await?.get(0);
+    ensure!(usize::try_from(chunks)? <= ROWS / CHUNK + 2, "{chunks} chunks: it began anew");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_drain_takes_away_goes_on_at_the_other_worker_at_once() -> Result<()> {
+    let mut stage = Stage::servers().await?;
+    let id = stage.submit("trial.work", json!({"log": stage.note_file(), "work_ms": 9_000})).await?;
+    stage.when(&id, "to run", |job| job["state"] == "running").await?;
+    another_stands_by(&mut stage).await?;
+    ensure!(stage.drain_worker().await? == 0);
+    let job = stage.settled(&id).await?;
+    ensure!(job["state"] == "completed" && job["charged"] == 0 && job["attempt"] == 2, "{job}");
+    let [first, second] = &job["attempts"].as_array().context("no attempts")?[..] else { bail!("{job}") };
+    ensure!(first["outcome"] == "drained", "{job}");
+    let at = |what: &Value| -> Result<jiff::Timestamp> { Ok(what.as_str().context("no time")?.parse()?) };
+    let waited = at(&second["started_at"])?.duration_since(at(&first["finished_at"])?).as_secs_f64();
+    ensure!(waited < SOON_SECONDS, "{waited} s between the two: {job}");
     Ok(())
 }
 

@@ -27,6 +27,12 @@ pub(super) const KNOWN: usize = MIGRATIONS.len();
 /// Any number that no other program of this database locks by; ours spells "longshor".
 const LOCK: i64 = 0x6c6f_6e67_7368_6f72;
 
+/// Every table that the migrations make, by their own words.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+    let lines = MIGRATIONS.iter().flat_map(|sql| sql.lines());
+    lines.filter_map(|line| line.strip_prefix("create table ")?.split([' ', '(']).next())
+}
+
 pub(super) async fn migrate(client: &mut ClientWrapper) -> Answer<()> {
     let transaction = client.transaction().await?;
     transaction.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
