@@ -91,10 +91,10 @@ impl World {
         Ok(self.struck(Fault::Throttle, dripped))
     }
 
-    /// As many are published twice as the clients have been promised, at most [`REPEATED`]; the broker confirms each.
+    /// Some of what the clients have been promised, each twice; the broker confirms every one.
     pub(super) async fn repeat_deliveries(&self, chance: &mut Chance) -> Result<bool> {
-        let promised = || async { Some(self.history.ids()).filter(|ids| !ids.is_empty()) };
-        let mut ids = poll("a job to repeat", PATIENCE, promised).await?;
+        let promised = || async { Some(self.history.ids()).filter(|ids| ids.len() >= REPEATED) };
+        let mut ids = poll("jobs to repeat", PATIENCE, promised).await?;
         chance.shuffle(&mut ids);
         ids.truncate(REPEATED);
         ids.extend_from_within(..);
