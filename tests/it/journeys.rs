@@ -21,6 +21,7 @@ mod tls;
 mod traces;
 mod uploads;
 mod webhook_faults;
+mod webhook_tls;
 mod webhook_walls;
 mod webhooks;
 
