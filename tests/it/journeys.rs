@@ -22,6 +22,7 @@ mod traces;
 mod uploads;
 mod webhook_faults;
 mod webhook_tls;
+mod webhook_tries;
 mod webhook_walls;
 mod webhooks;
 

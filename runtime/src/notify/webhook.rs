@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::post::{Answered, Post, Trouble};
 use crate::ledger::batch::Group;
+use crate::ledger::trail::Actor;
 use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
 use crate::ledger::{self, Event, Ledger};
 use crate::stop::Stop;
@@ -46,6 +47,9 @@ pub struct WebhookSettings {
     pub allow_http: bool,
     /// Networks that may be reached though they are not public. Default none.
     pub allow_private: Vec<IpNet>,
+    /// A subscription that has failed every try for so long is disabled with the next dead letter; zero: never. Default 5 days.
+    #[serde(with = "seconds")]
+    pub disable_after: Duration,
     /// The most subscriptions. Default 100.
     pub max_subscriptions: usize,
     /// How long an old secret signs beside its successor. Default 24 h.
@@ -68,6 +72,7 @@ impl Default for WebhookSettings {
             max_body_bytes: 20 * 1024,
             allow_http: false,
             allow_private: vec![],
+            disable_after: Duration::from_secs(5 * 24 * HOUR),
             max_subscriptions: 100,
             rotation_overlap: Duration::from_secs(24 * HOUR),
             keep: Duration::from_secs(30 * 24 * HOUR),
@@ -85,6 +90,17 @@ impl WebhookSettings {
         let place = usize::try_from(failed).unwrap_or(usize::MAX).min(self.schedule.len().saturating_sub(1));
         let seconds = self.schedule.get(place).copied().unwrap_or_default();
         Duration::from_secs(seconds).mul_f64(0.9 + 0.2 * luck.clamp(0.0, 1.0))
+    }
+
+    /// Whether a try after so many failed ones is the last.
+    fn is_last(&self, failed: u32) -> bool {
+        usize::try_from(failed).unwrap_or(usize::MAX) >= self.schedule.len()
+    }
+
+    /// Whether a receiver that has failed since then is given up.
+    fn gives_up(&self, since: Timestamp, now: Timestamp) -> bool {
+        let failing = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        !self.disable_after.is_zero() && failing >= self.disable_after
     }
 }
 
@@ -193,11 +209,33 @@ impl Messenger {
 
     /// The receiver wants nothing any more: no further event is even made for it.
     async fn gone(&self, errand: &Errand, now: Timestamp) -> Result<Fatal> {
-        if let Some(webhook) = errand.delivery.webhook {
-            let reason = format!("the receiver answered 410 Gone at {now:.0}");
-            self.ledger.switch(webhook, Some(&reason)).await?;
+        let reason = format!("the receiver answered 410 Gone at {now:.0}");
+        match (errand.delivery.webhook, errand.delivery.job) {
+            (Some(webhook), _) => drop(self.ledger.by(ourselves()).switch(webhook, Some(&reason)).await?),
+            (None, Some(job)) => self.ledger.end_hook(job, &reason).await?,
+            (None, None) => {}
         }
         Ok(Fatal::new("gone", "the receiver answered 410 Gone: it wants nothing any more"))
+    }
+
+    /// A delivery is given up. So is its subscription when nothing has reached it for too long; a ledger that does not answer now is
+    /// asked again with the next dead letter.
+    async fn exhausted(&self, errand: &Errand, now: Timestamp) {
+        if let Err(error) = self.disable_if_dead(errand, now).await {
+            tracing::warn!(job.id = %errand.delivery.id, job.kind = KIND, %error, "whether its receiver is dead is not known");
+        }
+    }
+
+    async fn disable_if_dead(&self, errand: &Errand, now: Timestamp) -> ledger::Answer<()> {
+        let Some(id) = errand.delivery.webhook else { return Ok(()) };
+        // As it is now: another delivery may have got through meanwhile.
+        let webhook = self.ledger.webhook(id).await?.filter(|webhook| webhook.disabled.is_none());
+        let since = webhook.and_then(|webhook| webhook.failing_since);
+        if let Some(since) = since.filter(|since| self.settings.gives_up(*since, now)) {
+            let reason = format!("every try since {since:.0} failed, which is longer than webhooks.disable_after");
+            self.ledger.by(ourselves()).switch(id, Some(&reason)).await?;
+        }
+        Ok(())
     }
 
     fn again(&self, context: &Context, trouble: &Trouble) -> Failure {
@@ -238,8 +276,16 @@ impl Executor for Messenger {
         match answer {
             Ok(Answered { status, .. }) => Ok(Delivered { status }),
             Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
-            Err(Trouble::Url(refused)) => Err(Fatal::new("address_refused", refused).into()),
-            Err(trouble) => Err(self.again(context, &trouble)),
+            Err(Trouble::Url(refused)) => {
+                self.exhausted(&errand, at).await;
+                Err(Fatal::new("address_refused", refused).into())
+            }
+            Err(trouble) => {
+                if self.settings.is_last(context.charged()) {
+                    self.exhausted(&errand, clock::now()).await;
+                }
+                Err(self.again(context, &trouble))
+            }
         }
     }
 }
@@ -248,6 +294,9 @@ impl Executor for Messenger {
 fn receiver(errand: &ledger::webhooks::Errand, now: Timestamp) -> Result<(String, Vec<Secret>)> {
     if errand.delivery.webhook.is_none() {
         let own = errand.own.as_ref().ok_or_else(gone)?;
+        if let Some(reason) = &own.gone {
+            return Err(Fatal::new("webhook_disabled", format!("the job's own webhook is disabled: {reason}")).into());
+        }
         return Ok((own.url.clone(), own.secret.clone().into_iter().collect()));
     }
     let deleted = || Fatal::new("webhook_deleted", "its subscription was deleted");
@@ -256,6 +305,11 @@ fn receiver(errand: &ledger::webhooks::Errand, now: Timestamp) -> Result<(String
         return Err(Fatal::new("webhook_disabled", format!("its subscription is disabled: {reason}")).into());
     }
     Ok((webhook.url.clone(), webhook.secrets_at(now)))
+}
+
+/// As the audit log calls who does what nobody asked for.
+fn ourselves() -> Actor {
+    Actor { name: "longshore".to_owned(), address: None, request_id: None }
 }
 
 fn gone() -> Fatal {
