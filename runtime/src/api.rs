@@ -333,6 +333,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/uploads", post(uploads::create).options(uploads::discover).layer(map_response(uploads::spoken)))
         .route("/v1/uploads/{id}", get(uploads::show).patch(uploads::patch).layer(map_response(uploads::spoken)))
         .route("/v1/uploads/{id}", post(uploads::stand_in).delete(uploads::remove).layer(map_response(uploads::spoken)))
+        .route("/v1/jobs/{id}/deliveries", get(webhooks::of_job))
         .route("/v1/webhooks", post(webhooks::create).get(webhooks::list))
         .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::remove))
         .route("/v1/webhooks/{id}/rotate", post(webhooks::rotate))

@@ -205,7 +205,7 @@ pub struct JobView {
     /// The key of which it is the one unfinished job of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
-    /// Who is told of its end, without the secret.
+    /// Who is told of its end, without the secret. Of no events: it answered 410 Gone, and is told nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<JobWebhook>,
     /// When it was accepted.

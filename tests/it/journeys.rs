@@ -21,6 +21,8 @@ mod tls;
 mod traces;
 mod uploads;
 mod webhook_faults;
+mod webhook_tls;
+mod webhook_tries;
 mod webhook_walls;
 mod webhooks;
 

@@ -13,6 +13,7 @@ pub mod issuer;
 pub mod longshore;
 pub mod media;
 pub mod mentions;
+pub mod names;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -1,5 +1,5 @@
-//! A receiver of webhooks: answers as a story tells it to, and keeps all that came. Plain HTTP/1.1 on the loopback, one request after
-//! the other on each connection. It verifies nothing: that is the story's, by whatever library it wants to hear.
+//! A receiver of webhooks: answers as a story tells it to, and keeps all that came. HTTP/1.1 on the loopback, plain or over TLS, one
+//! request after the other on each connection. It verifies nothing: that is the story's, by whatever library it wants to hear.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,11 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
+use crate::certificates::Issued;
 use crate::ports;
 use crate::until::poll;
 
@@ -43,6 +48,7 @@ pub struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     script: Script,
+    tls: Option<TlsAcceptor>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -73,16 +79,37 @@ impl Received {
 impl Receiver {
     /// One that answers by this script.
     pub async fn start(script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Result<Self> {
+        Self::serving(script, None).await
+    }
+
+    /// The same behind this certificate, and nothing in the clear.
+    pub async fn start_tls(
+        issued: &Issued,
+        script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let certificates = CertificateDer::pem_file_iter(&issued.cert)?.collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_file(&issued.key)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = config.with_no_client_auth().with_single_cert(certificates, key)?;
+        Self::serving(script, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn serving(
+        script: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let (received, script) = (Arc::default(), Arc::new(script));
-        let mut receiver = Self { address, received, script, serving: None };
+        let mut receiver = Self { address, received, script, tls, serving: None };
         receiver.restart().await?;
         Ok(receiver)
     }
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/hook", self.address)
     }
 
     /// Stops listening: connections are refused, and those that are open are cut.
@@ -96,7 +123,7 @@ impl Receiver {
     pub async fn restart(&mut self) -> Result<()> {
         let bind = || async { TcpListener::bind(self.address).await.ok() };
         let listener = poll("the receiver's port to be free", Duration::from_secs(20), bind).await?;
-        let (received, script) = (Arc::clone(&self.received), Arc::clone(&self.script));
+        let (received, script, tls) = (Arc::clone(&self.received), Arc::clone(&self.script), self.tls.clone());
         self.serving = Some(tokio::spawn(async move {
             // Its connections go with it.
             let mut open = JoinSet::new();
@@ -105,7 +132,7 @@ impl Receiver {
                     came = listener.accept() => {
                         let Ok((stream, _)) = came else { return };
                         // A connection that breaks off brought nothing.
-                        open.spawn(serve(stream, Arc::clone(&received), Arc::clone(&script)));
+                        open.spawn(answered(stream, tls.clone(), Arc::clone(&received), Arc::clone(&script)));
                     }
                     Some(_) = open.join_next() => {}
                 }
@@ -137,8 +164,17 @@ impl Drop for Receiver {
     }
 }
 
-async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<Received>>>, script: Script) -> Result<()> {
+type Kept = Arc<Mutex<Vec<Received>>>;
+
+async fn answered(stream: TcpStream, tls: Option<TlsAcceptor>, received: Kept, script: Script) -> Result<()> {
     stream.set_nodelay(true)?;
+    match tls {
+        Some(tls) => serve(tls.accept(stream).await?, received, script).await,
+        None => serve(stream, received, script).await,
+    }
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, received: Kept, script: Script) -> Result<()> {
     let mut bytes = vec![];
     loop {
         let request = read(&mut stream, &mut bytes).await?;
@@ -152,18 +188,19 @@ async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<Received>>>, scrip
     }
 }
 
-async fn answer(stream: &mut TcpStream, reply: Reply) -> Result<()> {
+async fn answer(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> Result<()> {
     let Reply { status, header, body } = reply;
     if status == 0 {
         return std::future::pending().await;
     }
     let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
     let whole = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n{header}\r\n{body}", body.len());
-    Ok(stream.write_all(whole.as_bytes()).await?)
+    stream.write_all(whole.as_bytes()).await?;
+    Ok(stream.flush().await?)
 }
 
 /// The next request; what follows it stays in `bytes`.
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<Received> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Result<Received> {
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break end;

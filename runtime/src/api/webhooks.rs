@@ -52,8 +52,11 @@ pub(super) async fn create(
     let (webhook, secret) = subscription(request, caller.tenant.clone());
     let most = api.webhooks.max_subscriptions;
     if !api.ask(api.ledger.by(caller.actor()).subscribe(&webhook, most)).await? {
-        let detail = format!("there are {most} subscriptions already, which is webhooks.max_subscriptions; delete one");
-        return Err(Refusal::new(Fault::Invalid, detail));
+        let rule = format!(
+            "is one subscription too many: there are {most} already, which is webhooks.max_subscriptions; delete one with \
+             DELETE /v1/webhooks/{{id}}, or have the setting raised"
+        );
+        return Err(Refusal::of_field(Fault::Invalid, "/url", rule));
     }
     let mut answer = json(StatusCode::CREATED, &view(&webhook, Some(secret)))?;
     let place = HeaderValue::try_from(format!("/v1/webhooks/{}", webhook.id)).map_err(Refusal::internal)?;
@@ -125,18 +128,43 @@ async fn switch(api: &Api, caller: &Caller, webhook: &Webhook, off: Option<&str>
     json(StatusCode::OK, &view(&webhook, None))
 }
 
-pub(super) async fn test(State(api): State<Arc<Api>>, Own(webhook): Own) -> Answer<Response> {
-    let Webhook { id, tenant, .. } = webhook;
-    let (fresh, event) = (JobId::fresh(), TEST.to_owned());
-    send(&api, NewDelivery { id: fresh, tenant, webhook: Some(id), job: None, sequence: 0, progress: None, event })
-        .await
+pub(super) async fn test(State(api): State<Arc<Api>>, caller: Caller, Own(webhook): Own) -> Answer<Response> {
+    let new = NewDelivery {
+        id: JobId::fresh(),
+        tenant: webhook.tenant,
+        webhook: Some(webhook.id),
+        job: None,
+        sequence: 0,
+        progress: None,
+        event: TEST.to_owned(),
+        again: None,
+    };
+    send(&api, &caller, new).await
 }
 
 pub(super) async fn deliveries(State(api): State<Arc<Api>>, Own(webhook): Own, uri: Uri) -> Answer<Response> {
     let params = Params::read(&uri, &["limit", "before"])?;
     let page = narrowed(&params, None, api.settings.max_page)?;
     let deliveries = api.ask(api.ledger.deliveries(webhook.id, page.before, page.limit)).await?;
-    let next = deliveries.last().filter(|_| deliveries.len() == page.limit).map(|last| last.id);
+    listed(deliveries, page.limit)
+}
+
+/// What was sent to a job's own webhook. What subscriptions were sent is for their administrators.
+pub(super) async fn of_job(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    JobInPath(id): JobInPath,
+    uri: Uri,
+) -> Answer<Response> {
+    let params = Params::read(&uri, &["limit", "before"])?;
+    let page = narrowed(&params, None, api.settings.max_page)?;
+    api.desk(&caller).job(id).await?.ok_or_else(|| nothing("job", &uri))?;
+    let deliveries = api.ask(api.ledger.own_deliveries(id, page.before, page.limit)).await?;
+    listed(deliveries, page.limit)
+}
+
+fn listed(deliveries: Vec<Delivery>, limit: usize) -> Answer<Response> {
+    let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.id);
     json(StatusCode::OK, &DeliveryList { deliveries: deliveries.into_iter().map(delivery).collect(), next })
 }
 
@@ -157,7 +185,9 @@ pub(super) async fn replay(
         Some(JobState::Pending | JobState::Running) => Err(under_way(&uri)),
         Some(JobState::Completed | JobState::Canceled) | None => {
             let Delivery { tenant, webhook, job, sequence, progress, event, .. } = known;
-            send(&api, NewDelivery { id: JobId::fresh(), tenant, webhook, job, sequence, progress, event }).await
+            let (fresh, again) = (JobId::fresh(), Some(id));
+            let new = NewDelivery { id: fresh, tenant, webhook, job, sequence, progress, event, again };
+            send(&api, &caller, new).await
         }
     }
 }
@@ -167,8 +197,8 @@ fn under_way(uri: &Uri) -> Refusal {
     Refusal::new(Fault::NotADeadLetter, detail).about(uri.path())
 }
 
-async fn send(api: &Api, new: NewDelivery) -> Answer<Response> {
-    api.ask(api.ledger.send(&new)).await?;
+async fn send(api: &Api, caller: &Caller, new: NewDelivery) -> Answer<Response> {
+    api.ask(api.ledger.by(caller.actor()).send(&new)).await?;
     shown(api, new.id).await
 }
 
@@ -208,6 +238,7 @@ fn subscription(request: WebhookRequest, tenant: Tenant) -> (Webhook, Secret) {
         events: chosen(request.events),
         secrets: vec![HeldSecret { secret: secret.clone(), until: None }],
         disabled: None,
+        failing_since: None,
         created_at: clock::now(),
     };
     (webhook, secret)
@@ -215,7 +246,7 @@ fn subscription(request: WebhookRequest, tenant: Tenant) -> (Webhook, Secret) {
 
 /// A job's own webhook as the ledger keeps it.
 pub(super) fn hook(asked: JobWebhook) -> Hook {
-    Hook { url: asked.url, secret: asked.secret, events: chosen(asked.events) }
+    Hook { url: asked.url, secret: asked.secret, events: chosen(asked.events), gone: None }
 }
 
 /// In our order, each once.
@@ -273,6 +304,7 @@ fn view(webhook: &Webhook, secret: Option<Secret>) -> WebhookView {
         events: webhook.events.clone(),
         enabled: webhook.disabled.is_none(),
         disabled_reason: webhook.disabled.clone(),
+        failing_since: webhook.failing_since.map(micro),
         created_at: webhook.created_at,
         secret,
         old_secret_until: webhook.old_secret_until(clock::now()),

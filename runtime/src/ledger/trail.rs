@@ -44,6 +44,10 @@ pub enum Deed {
     JobPurged,
     /// A caller was not let in, or not to this call.
     AccessRefused,
+    /// A test event was sent to a subscription.
+    WebhookTested,
+    /// A delivery that had ended was sent again.
+    DeliveryReplayed,
 }
 
 impl Deed {
@@ -62,6 +66,8 @@ impl Deed {
             Self::JobReplayed => "job.replayed",
             Self::JobPurged => "job.purged",
             Self::AccessRefused => "access.refused",
+            Self::WebhookTested => "webhook.tested",
+            Self::DeliveryReplayed => "delivery.replayed",
         }
     }
 }

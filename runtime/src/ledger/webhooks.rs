@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::trail::Deed;
 use super::{Answer, Event, Report};
 use crate::job::state::State;
 use crate::tenant::Tenant;
@@ -46,6 +47,9 @@ pub struct Hook {
     pub secret: Option<Secret>,
     /// Of what.
     pub events: Vec<EventWord>,
+    /// Why it is told nothing more; then there is nothing in `events`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
 }
 
 /// A subscription.
@@ -65,6 +69,8 @@ pub struct Webhook {
     pub secrets: Vec<HeldSecret>,
     /// Why nothing is sent.
     pub disabled: Option<String>,
+    /// Since when every try has failed.
+    pub failing_since: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -126,6 +132,19 @@ pub struct NewDelivery {
     pub progress: Option<Report>,
     /// The event's word, or [`TEST`].
     pub event: String,
+    /// Of which delivery this is a repeat.
+    pub again: Option<JobId>,
+}
+
+impl NewDelivery {
+    /// How the audit log calls it when somebody sends it, and what it was done to.
+    pub(super) fn noted(&self) -> (Deed, String) {
+        match (self.again, self.webhook) {
+            (Some(before), _) => (Deed::DeliveryReplayed, before.to_string()),
+            (None, Some(webhook)) => (Deed::WebhookTested, webhook.to_string()),
+            (None, None) => (Deed::WebhookTested, self.id.to_string()),
+        }
+    }
 }
 
 /// One event on its way to one receiver: a job of the same id.
@@ -211,9 +230,11 @@ pub trait Webhooks: Send + Sync + 'static {
     async fn unsubscribe(&self, webhook: Uuid) -> Answer<bool>;
     /// From now on the new secret signs, and those before it for `overlap` more. A repeat with the same secret changes nothing.
     async fn rotate(&self, webhook: Uuid, secret: &Secret, overlap: Duration) -> Answer<Option<Webhook>>;
-    /// Enables it, or disables it with the reason.
+    /// Enables it, which forgets since when it failed, or disables it with the reason.
     async fn switch(&self, webhook: Uuid, off: Option<&str>) -> Answer<Option<Webhook>>;
-    /// Makes a delivery with its job, due now. One whose id exists is left as it is.
+    /// For this reason a job's own webhook is told nothing more of it.
+    async fn end_hook(&self, job: JobId, why: &str) -> Answer<()>;
+    /// Makes a delivery with its job, due now, and notes who sent it. One whose id exists is left as it is.
     async fn send(&self, delivery: &NewDelivery) -> Answer<()>;
     /// What is to be sent for each of these, in their order; `None`: there is no such delivery.
     async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>>;
@@ -221,7 +242,9 @@ pub trait Webhooks: Send + Sync + 'static {
     async fn delivery(&self, delivery: JobId) -> Answer<Option<Delivery>>;
     /// A subscription's deliveries with their tries, the newest first.
     async fn deliveries(&self, webhook: Uuid, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>>;
-    /// Keeps what became of tries; the first word about an attempt counts.
+    /// What was sent to a job's own webhook, with the tries, the newest first.
+    async fn own_deliveries(&self, job: JobId, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>>;
+    /// Keeps what became of tries, and since when a subscription fails; the first word about an attempt counts.
     async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()>;
     /// Removes some deliveries older than `age`, with their tries, that need no further try and are no dead letter; says how many.
     async fn remove_old_deliveries(&self, age: Duration, limit: usize) -> Answer<usize>;
@@ -266,6 +289,7 @@ mod tests {
             events: ENDS.to_vec(),
             secrets: vec![],
             disabled: None,
+            failing_since: None,
             created_at: at(0),
         };
         let (ours, theirs): (Tenant, Tenant) = (Tenant::default(), "acme".parse().unwrap());

@@ -51,7 +51,7 @@ pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub const WORKS: [&str; 7] = ["submit", "read", "change", "follow", "transfer", "page", OTHER];
 
 /// Every call of the API: a test compares it with the router.
-pub const CALLS: [(&str, &str); 49] = [
+pub const CALLS: [(&str, &str); 50] = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs/batch"),
@@ -75,6 +75,7 @@ pub const CALLS: [(&str, &str); 49] = [
     ("PATCH", "/v1/uploads/{id}"),
     ("POST", "/v1/uploads/{id}"),
     ("DELETE", "/v1/uploads/{id}"),
+    ("GET", "/v1/jobs/{id}/deliveries"),
     ("POST", "/v1/webhooks"),
     ("GET", "/v1/webhooks"),
     ("GET", "/v1/webhooks/{id}"),

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use self::post::{Answered, Post, Trouble};
 use self::receivers::{Place, Receivers};
 use crate::ledger::batch::Group;
+use crate::ledger::trail::Actor;
 use crate::ledger::webhooks::{Delivery, KIND, TEST, Try};
 use crate::ledger::{self, Event, Ledger};
 use crate::stop::Stop;
@@ -48,6 +49,9 @@ pub struct WebhookSettings {
     pub allow_http: bool,
     /// Networks that may be reached though they are not public. Default none.
     pub allow_private: Vec<IpNet>,
+    /// A subscription that has failed every try for so long is disabled with the next dead letter; zero: never. Default 5 days.
+    #[serde(with = "seconds")]
+    pub disable_after: Duration,
     /// The most subscriptions. Default 100.
     pub max_subscriptions: usize,
     /// How long an old secret signs beside its successor. Default 24 h.
@@ -70,6 +74,7 @@ impl Default for WebhookSettings {
             max_body_bytes: 20 * 1024,
             allow_http: false,
             allow_private: vec![],
+            disable_after: Duration::from_secs(5 * 24 * HOUR),
             max_subscriptions: 100,
             rotation_overlap: Duration::from_secs(24 * HOUR),
             keep: Duration::from_secs(30 * 24 * HOUR),
@@ -92,6 +97,17 @@ impl WebhookSettings {
     /// The wait of a delivery whose receiver keeps others waiting: as long as that may take, and longer with each time it was put off.
     fn put_off(&self, times: u32, luck: f64) -> Duration {
         self.timeout.saturating_mul(1 << times.min(5)).mul_f64(0.75 + 0.5 * luck.clamp(0.0, 1.0))
+    }
+
+    /// Whether a try after so many failed ones is the last.
+    fn is_last(&self, failed: u32) -> bool {
+        usize::try_from(failed).unwrap_or(usize::MAX) >= self.schedule.len()
+    }
+
+    /// Whether a receiver that has failed since then is given up.
+    fn gives_up(&self, since: Timestamp, now: Timestamp) -> bool {
+        let failing = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        !self.disable_after.is_zero() && failing >= self.disable_after
     }
 }
 
@@ -202,9 +218,11 @@ impl Messenger {
 
     /// The receiver wants nothing any more: no further event is even made for it.
     async fn gone(&self, errand: &Errand, now: Timestamp) -> Result<Fatal> {
-        if let Some(webhook) = errand.delivery.webhook {
-            let reason = format!("the receiver answered 410 Gone at {now:.0}");
-            self.ledger.switch(webhook, Some(&reason)).await?;
+        let reason = format!("the receiver answered 410 Gone at {now:.0}");
+        match (errand.delivery.webhook, errand.delivery.job) {
+            (Some(webhook), _) => drop(self.ledger.by(ourselves()).switch(webhook, Some(&reason)).await?),
+            (None, Some(job)) => self.ledger.end_hook(job, &reason).await?,
+            (None, None) => {}
         }
         Ok(Fatal::new("gone", "the receiver answered 410 Gone: it wants nothing any more"))
     }
@@ -213,6 +231,26 @@ impl Messenger {
         metrics::ours().webhook_put_off();
         let times = context.attempt().saturating_sub(1 + context.charged());
         Failure::postpone(self.settings.put_off(times, (self.luck)()))
+    }
+
+    /// A delivery is given up. So is its subscription when nothing has reached it for too long; a ledger that does not answer now is
+    /// asked again with the next dead letter.
+    async fn exhausted(&self, errand: &Errand, now: Timestamp) {
+        if let Err(error) = self.disable_if_dead(errand, now).await {
+            tracing::warn!(job.id = %errand.delivery.id, job.kind = KIND, %error, "whether its receiver is dead is not known");
+        }
+    }
+
+    async fn disable_if_dead(&self, errand: &Errand, now: Timestamp) -> ledger::Answer<()> {
+        let Some(id) = errand.delivery.webhook else { return Ok(()) };
+        // As it is now: another delivery may have got through meanwhile.
+        let webhook = self.ledger.webhook(id).await?.filter(|webhook| webhook.disabled.is_none());
+        let since = webhook.and_then(|webhook| webhook.failing_since);
+        if let Some(since) = since.filter(|since| self.settings.gives_up(*since, now)) {
+            let reason = format!("every try since {since:.0} failed, which is longer than webhooks.disable_after");
+            self.ledger.by(ourselves()).switch(id, Some(&reason)).await?;
+        }
+        Ok(())
     }
 
     fn again(&self, context: &Context, trouble: &Trouble) -> Failure {
@@ -256,8 +294,16 @@ impl Executor for Messenger {
         match answer {
             Ok(Answered { status, .. }) => Ok(Delivered { status }),
             Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
-            Err(Trouble::Url(refused)) => Err(Fatal::new("address_refused", refused).into()),
-            Err(trouble) => Err(self.again(context, &trouble)),
+            Err(Trouble::Url(refused)) => {
+                self.exhausted(&errand, at).await;
+                Err(Fatal::new("address_refused", refused).into())
+            }
+            Err(trouble) => {
+                if self.settings.is_last(context.charged()) {
+                    self.exhausted(&errand, clock::now()).await;
+                }
+                Err(self.again(context, &trouble))
+            }
         }
     }
 }
@@ -276,6 +322,9 @@ impl Place {
 fn receiver(errand: &ledger::webhooks::Errand, now: Timestamp) -> Result<(String, Vec<Secret>)> {
     if errand.delivery.webhook.is_none() {
         let own = errand.own.as_ref().ok_or_else(gone)?;
+        if let Some(reason) = &own.gone {
+            return Err(Fatal::new("webhook_disabled", format!("the job's own webhook is disabled: {reason}")).into());
+        }
         return Ok((own.url.clone(), own.secret.clone().into_iter().collect()));
     }
     let deleted = || Fatal::new("webhook_deleted", "its subscription was deleted");
@@ -284,6 +333,11 @@ fn receiver(errand: &ledger::webhooks::Errand, now: Timestamp) -> Result<(String
         return Err(Fatal::new("webhook_disabled", format!("its subscription is disabled: {reason}")).into());
     }
     Ok((webhook.url.clone(), webhook.secrets_at(now)))
+}
+
+/// As the audit log calls who does what nobody asked for.
+fn ourselves() -> Actor {
+    Actor { name: "longshore".to_owned(), address: None, request_id: None }
 }
 
 fn gone() -> Fatal {

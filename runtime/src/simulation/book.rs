@@ -55,10 +55,12 @@ beside_passed_on! {
     fn unsubscribe(webhook: Uuid) -> bool;
     fn rotate(webhook: Uuid, secret: &Secret, overlap: Duration) -> Option<Webhook>;
     fn switch(webhook: Uuid, off: Option<&str>) -> Option<Webhook>;
+    fn end_hook(job: JobId, why: &str) -> ();
     fn send(delivery: &NewDelivery) -> ();
     fn errands(deliveries: &[JobId]) -> Vec<Option<webhooks::Errand>>;
     fn delivery(delivery: JobId) -> Option<webhooks::Delivery>;
     fn deliveries(webhook: Uuid, before: Option<JobId>, limit: usize) -> Vec<webhooks::Delivery>;
+    fn own_deliveries(job: JobId, before: Option<JobId>, limit: usize) -> Vec<webhooks::Delivery>;
     fn note_tries(tries: &[(JobId, Try)]) -> ();
     fn remove_old_deliveries(age: Duration, limit: usize) -> usize;
 }

@@ -338,6 +338,7 @@ class WebhookView(TypedDict):
     disabled_reason: NotRequired[str | None]
     enabled: bool
     events: list[EventWord]
+    failing_since: NotRequired[str | None]
     id: str
     kinds: list[str]
     old_secret_until: NotRequired[str | None]
@@ -501,7 +502,7 @@ class BatchRequest(TypedDict, closed=True):
 
 class DeliveryList(TypedDict):
     """
-    `GET /v1/webhooks/{id}/deliveries`
+    `GET /v1/webhooks/{id}/deliveries`, and `GET /v1/jobs/{id}/deliveries` for a job's own webhook.
     """
 
     deliveries: list[DeliveryView]

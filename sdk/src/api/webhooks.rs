@@ -62,6 +62,9 @@ pub struct WebhookView {
     /// Why nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled_reason: Option<String>,
+    /// Since when every try to reach it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// What it is signed with. Only in the answer that made it: keep it, for it is never shown again.
@@ -125,7 +128,7 @@ pub struct TryView {
     pub answer: Option<String>,
 }
 
-/// `GET /v1/webhooks/{id}/deliveries`
+/// `GET /v1/webhooks/{id}/deliveries`, and `GET /v1/jobs/{id}/deliveries` for a job's own webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryList {
     /// The newest first.

@@ -12,7 +12,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What is announced on RabbitMQ, described. */
+        /**
+         * What is announced on RabbitMQ, described.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["asyncapi"];
         put?: never;
         post?: never;
@@ -29,7 +32,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description, for people. */
+        /**
+         * This description, for people.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["docs"];
         put?: never;
         post?: never;
@@ -46,7 +52,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Liveness: the process answers. It looks at no ledger and no broker. */
+        /**
+         * Liveness: the process answers. It looks at no ledger and no broker.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["live"];
         put?: never;
         post?: never;
@@ -63,7 +72,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Metrics in Prometheus' text format. */
+        /**
+         * Metrics in Prometheus' text format.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -80,7 +92,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description. */
+        /**
+         * This description.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -97,7 +112,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Readiness, and what is wrong if it is not. */
+        /**
+         * Readiness, and what is wrong if it is not.
+         * @description Open to everybody: it shows nobody's work.
+         */
         get: operations["ready"];
         put?: never;
         post?: never;
@@ -114,7 +132,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List who did what to the tenant's keys, webhooks and jobs, and who was refused, the newest first. */
+        /**
+         * List who did what to the tenant's keys, webhooks and jobs, and who was refused, the newest first.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         get: operations["listAudit"];
         put?: never;
         post?: never;
@@ -131,7 +152,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List dead letters, the newest first. */
+        /**
+         * List dead letters, the newest first.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["listDeadLetters"];
         put?: never;
         post?: never;
@@ -150,7 +174,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove many for good, with their attempts. */
+        /**
+         * Remove many for good, with their attempts.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["purgeDeadLetters"];
         delete?: never;
         options?: never;
@@ -167,7 +194,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replay many: some by their ids, or those of a kind. */
+        /**
+         * Replay many: some by their ids, or those of a kind.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["replayDeadLetters"];
         delete?: never;
         options?: never;
@@ -182,7 +212,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Everything that happens to all jobs from now on, as Server-Sent Events: at least once, without a hole that is not told. */
+        /**
+         * Everything that happens to all jobs from now on, as Server-Sent Events: at least once, without a hole that is not told.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["followAll"];
         put?: never;
         post?: never;
@@ -201,7 +234,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Upload an input: the body is the file itself. A payload names it by the id that is answered. */
+        /**
+         * Upload an input: the body is the file itself. A payload names it by the id that is answered.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["uploadFile"];
         delete?: never;
         options?: never;
@@ -218,7 +254,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A link to PUT a file of known size to the bucket itself, past the API; 409 where the storage is a directory. */
+        /**
+         * A link to PUT a file of known size to the bucket itself, past the API; 409 where the storage is a directory.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["sendFileDirectly"];
         delete?: never;
         options?: never;
@@ -233,7 +272,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Describe an uploaded file. */
+        /**
+         * Describe an uploaded file.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["getFile"];
         put?: never;
         post?: never;
@@ -252,7 +294,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Say that a file was sent to its link: it is measured, hashed, and a file from now on. */
+        /**
+         * Say that a file was sent to its link: it is measured, hashed, and a file from now on.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["completeFile"];
         delete?: never;
         options?: never;
@@ -267,7 +312,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An uploaded file, whole or in part. */
+        /**
+         * An uploaded file, whole or in part.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["downloadFile"];
         put?: never;
         post?: never;
@@ -284,10 +332,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, the newest first, without their attempts. */
+        /**
+         * List jobs, the newest first, without their attempts.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["listJobs"];
         put?: never;
-        /** Submit a job. It is written down before the answer, whatever happens next. */
+        /**
+         * Submit a job. It is written down before the answer, whatever happens next.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["submitJob"];
         delete?: never;
         options?: never;
@@ -304,7 +358,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Submit many jobs at once; each is accepted or refused by itself. */
+        /**
+         * Submit many jobs at once; each is accepted or refused by itself.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["submitJobs"];
         delete?: never;
         options?: never;
@@ -319,7 +376,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Where a job stands, with its attempts, its result or its error. */
+        /**
+         * Where a job stands, with its attempts, its result or its error.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["getJob"];
         put?: never;
         post?: never;
@@ -336,7 +396,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An output file of a completed job, whole or in part. */
+        /**
+         * An output file of a completed job, whole or in part.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["downloadArtifact"];
         put?: never;
         post?: never;
@@ -355,8 +418,31 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel a job: a pending one at once, a running one is asked to stop. */
+        /**
+         * Cancel a job: a pending one at once, a running one is asked to stop.
+         * @description Needs the scope `cancel`, and is about the caller's own tenant.
+         */
         post: operations["cancelJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was sent to a job's own webhook, the newest first.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
+        get: operations["listJobDeliveries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -370,7 +456,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Everything that happens to a job, as Server-Sent Events: what was, what comes, and an end after the last. */
+        /**
+         * Everything that happens to a job, as Server-Sent Events: what was, what comes, and an end after the last.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["followJob"];
         put?: never;
         post?: never;
@@ -389,7 +478,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make a dead letter ready again, with nothing charged. */
+        /**
+         * Make a dead letter ready again, with nothing charged.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["replayJob"];
         delete?: never;
         options?: never;
@@ -404,10 +496,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List API keys, good and ended, the oldest first. */
+        /**
+         * List API keys, good and ended, the oldest first.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         get: operations["listKeys"];
         put?: never;
-        /** Make an API key. It is in this answer and never shown again. */
+        /**
+         * Make an API key. It is in this answer and never shown again.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["createKey"];
         delete?: never;
         options?: never;
@@ -425,7 +523,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Revoke a key: it opens nothing any more, everywhere within seconds. */
+        /**
+         * Revoke a key: it opens nothing any more, everywhere within seconds.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         delete: operations["revokeKey"];
         options?: never;
         head?: never;
@@ -441,7 +542,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make a key in an old one's place, which stays good for a while. */
+        /**
+         * Make a key in an old one's place, which stays good for a while.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["rotateKey"];
         delete?: never;
         options?: never;
@@ -456,7 +560,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The kinds of jobs there are, with the JSON Schemas of payload and output. */
+        /**
+         * The kinds of jobs there are, with the JSON Schemas of payload and output.
+         * @description Needs the scope `read`, and is about the caller's own tenant.
+         */
         get: operations["listKinds"];
         put?: never;
         post?: never;
@@ -473,7 +580,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What waits and runs, kind by kind. */
+        /**
+         * What waits and runs, kind by kind.
+         * @description Needs the scope `read` and the tenant `default`: it is about what all tenants share.
+         */
         get: operations["listQueues"];
         put?: never;
         post?: never;
@@ -492,10 +602,16 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Begin a resumable upload (tus 1.0.0, creation). Its bytes are sent to the Location. */
+        /**
+         * Begin a resumable upload (tus 1.0.0, creation). Its bytes are sent to the Location.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["createUpload"];
         delete?: never;
-        /** What is spoken here of tus. */
+        /**
+         * What is spoken here of tus.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         options: operations["discoverUploads"];
         head?: never;
         patch?: never;
@@ -508,16 +624,28 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Where an upload stands; HEAD, with Tus-Resumable, tells the same in headers alone. */
+        /**
+         * Where an upload stands; HEAD, with Tus-Resumable, tells the same in headers alone.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         get: operations["getUpload"];
         put?: never;
-        /** PATCH or DELETE, whichever X-HTTP-Method-Override says, for networks that let neither pass. */
+        /**
+         * PATCH or DELETE, whichever X-HTTP-Method-Override says, for networks that let neither pass.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         post: operations["standInForUpload"];
-        /** Remove an upload and its bytes; once it is a file, unless a job has named that. */
+        /**
+         * Remove an upload and its bytes; once it is a file, unless a job has named that.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         delete: operations["removeUpload"];
         options?: never;
         head?: never;
-        /** The next bytes of an upload. The last ones make it a file of the same id. */
+        /**
+         * The next bytes of an upload. The last ones make it a file of the same id.
+         * @description Needs the scope `submit`, and is about the caller's own tenant.
+         */
         patch: operations["appendToUpload"];
         trace?: never;
     };
@@ -528,10 +656,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the subscriptions. */
+        /**
+         * List the subscriptions.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         get: operations["listWebhooks"];
         put?: never;
-        /** Subscribe an address to what happens to jobs. */
+        /**
+         * Subscribe an address to what happens to jobs.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["createWebhook"];
         delete?: never;
         options?: never;
@@ -548,7 +682,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Send a delivery again. */
+        /**
+         * Send a delivery again.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["replayDelivery"];
         delete?: never;
         options?: never;
@@ -563,11 +700,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One subscription. */
+        /**
+         * One subscription.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         get: operations["getWebhook"];
         put?: never;
         post?: never;
-        /** End a subscription. */
+        /**
+         * End a subscription.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         delete: operations["deleteWebhook"];
         options?: never;
         head?: never;
@@ -581,7 +724,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was sent to a subscription, the newest first. */
+        /**
+         * What was sent to a subscription, the newest first.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         get: operations["listDeliveries"];
         put?: never;
         post?: never;
@@ -600,7 +746,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Disable a subscription. */
+        /**
+         * Disable a subscription.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["disableWebhook"];
         delete?: never;
         options?: never;
@@ -617,7 +766,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Enable a subscription, such as one that answered 410 Gone. */
+        /**
+         * Enable a subscription, such as one that answered 410 Gone.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["enableWebhook"];
         delete?: never;
         options?: never;
@@ -634,7 +786,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make a new secret. */
+        /**
+         * Make a new secret.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["rotateWebhook"];
         delete?: never;
         options?: never;
@@ -651,7 +806,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Send a test event. */
+        /**
+         * Send a test event.
+         * @description Needs the scope `admin`, and is about the caller's own tenant.
+         */
         post: operations["testWebhook"];
         delete?: never;
         options?: never;
@@ -666,7 +824,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The workers whose lease lives. */
+        /**
+         * The workers whose lease lives.
+         * @description Needs the scope `read` and the tenant `default`: it is about what all tenants share.
+         */
         get: operations["listWorkers"];
         put?: never;
         post?: never;
@@ -827,7 +988,7 @@ export interface components {
              */
             limit?: number | null;
         };
-        /** @description `GET /v1/webhooks/{id}/deliveries` */
+        /** @description `GET /v1/webhooks/{id}/deliveries`, and `GET /v1/jobs/{id}/deliveries` for a job's own webhook. */
         DeliveryList: {
             /** @description The newest first. */
             deliveries: components["schemas"]["DeliveryView"][];
@@ -1102,7 +1263,7 @@ export interface components {
             version: number;
             /** @description What it waits for; only while pending. */
             waiting?: components["schemas"]["Waiting"] | null;
-            /** @description Who is told of its end, without the secret. */
+            /** @description Who is told of its end, without the secret. Of no events: it answered 410 Gone, and is told nothing more. */
             webhook?: components["schemas"]["JobWebhook"] | null;
         };
         /** @description Who is told of one job. */
@@ -1536,6 +1697,11 @@ export interface components {
             enabled: boolean;
             /** @description Of what. */
             events: components["schemas"]["EventWord"][];
+            /**
+             * Format: date-time
+             * @description Since when every try to reach it has failed.
+             */
+            failing_since?: string | null;
             /** @description Its id. */
             id: string;
             /** @description Of which kinds; empty: of all. */
@@ -1622,15 +1788,6 @@ export interface components {
         };
         /** @description `urn:longshore:problem:not_found`: There is nothing here. */
         Problem404: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description `urn:longshore:problem:method_not_allowed`: This path has no such method. */
-        Problem405: {
             headers: {
                 [name: string]: unknown;
             };
@@ -2564,6 +2721,40 @@ export interface operations {
             403: components["responses"]["Problem403"];
             404: components["responses"]["Problem404"];
             409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    listJobDeliveries: {
+        parameters: {
+            query?: {
+                /** @description The most of them in one answer. */
+                limit?: number;
+                /** @description Only those older than this job: `next` of the page before. */
+                before?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, with every try. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             429: components["responses"]["Problem429"];
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];

@@ -66,6 +66,7 @@ async fn write_down(database: &str, receiver: &Receiver, count: usize) -> Result
         events: vec![EventWord::Accepted],
         secrets: vec![HeldSecret { secret: Secret::fresh(), until: None }],
         disabled: None,
+        failing_since: None,
         created_at: longshore_runtime::clock::now(),
     };
     ensure!(ledger.subscribe(&subscription, 1).await?);

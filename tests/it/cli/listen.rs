@@ -7,6 +7,8 @@ use longshore_sdk::webhook::{self, Secret};
 use longshore_tests::http::{Answer, Http, send};
 use longshore_tests::longshore::binary;
 use longshore_tests::ports;
+use longshore_tests::stage::Stage;
+use longshore_tests::until::poll;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -18,6 +20,7 @@ use super::{PATIENCE, longshore};
 struct Listening {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    url: String,
     http: Http,
 }
 
@@ -29,8 +32,9 @@ impl Listening {
         listen.args(args).args(["--port", &port]).kill_on_drop(true);
         let mut child = listen.env_remove("LONGSHORE_WEBHOOK_SECRET").stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
-        let http = Http::to(&format!("http://127.0.0.1:{port}"))?;
-        let mut listening = Self { _child: child, lines, http };
+        let url = format!("http://127.0.0.1:{port}");
+        let http = Http::to(&url)?;
+        let mut listening = Self { _child: child, lines, url, http };
         let first = listening.line().await?;
         Ok((listening, first))
     }
@@ -65,6 +69,36 @@ async fn what_came_and_whether_to_believe_it_is_told_in_words() -> Result<()> {
     assert_eq!(listening.line().await?.trim(), BODY);
     listening.post(&secret, BODY, r#"{"type":"another"}"#).await?.expect(401)?;
     ensure!(listening.line().await?.starts_with("job_5  another  REFUSED: none of its signatures"));
+    Ok(())
+}
+
+/// As its first lines tell one to start the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_own_webhooks_are_verified_and_with_another_secret_they_are_not() -> Result<()> {
+    let secret = Secret::fresh();
+    let (mut listening, _) = Listening::start(&["listen", "--secret", &secret.reveal()]).await?;
+    let (mut other, _) = Listening::start(&["listen", "--secret", &Secret::fresh().reveal()]).await?;
+    for listening in [&mut listening, &mut other] {
+        ensure!(listening.line().await?.contains("webhooks.allow_private"));
+    }
+    let stage = Stage::embedded().await?;
+    let told_at = async |listening: &mut Listening| -> Result<(String, String, Value)> {
+        let hook = json!({"url": listening.url, "secret": secret});
+        let job = stage.submit_with(json!({"kind": "trial.work", "payload": {}, "webhook": hook})).await?;
+        let (said, body) = (listening.line().await?, listening.line().await?);
+        Ok((job, said, serde_json::from_str(body.trim())?))
+    };
+    let (job, said, body) = told_at(&mut listening).await?;
+    assert_eq!(said, format!("{job}_3  longshore.job.completed  verified"));
+    assert_eq!((&body["subject"], &body["data"]["state"]), (&json!(job), &json!("completed")));
+    let (job, said, _) = told_at(&mut other).await?;
+    ensure!(said.starts_with(&format!("{job}_3  longshore.job.completed  REFUSED: none of its signatures")), "{said}");
+    // And the server knows that it was not believed.
+    let refused = || async {
+        let page = stage.http.get(&format!("/v1/jobs/{job}/deliveries")).await.ok()?.json().ok()?;
+        Some(page["deliveries"][0]["tries"][0].clone()).filter(|tried| tried["status"] == 401)
+    };
+    poll("a try that was answered 401", PATIENCE, refused).await?;
     Ok(())
 }
 

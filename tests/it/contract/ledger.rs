@@ -102,6 +102,7 @@ stories! {
     }
     trail {
         every_change_of_keys_webhooks_and_jobs_is_noted_once_with_who_did_it
+        a_test_and_a_repeat_of_a_delivery_are_noted_once_with_who_sent_them
         what_changes_nothing_or_is_nobodys_is_not_noted
         lines_are_a_tenants_own_come_in_pages_and_go_with_their_age
     }
@@ -210,6 +211,8 @@ stories! {
         a_delivery_is_a_job_that_is_due_with_its_kinds_policy
         who_did_not_ask_is_not_told
         a_jobs_own_webhook_is_told_of_what_it_asked_for
+        a_jobs_own_webhook_that_is_gone_is_told_nothing_more_and_its_deliveries_are_listed
+        since_when_a_subscription_fails_is_known_until_it_succeeds_or_is_enabled
         what_changes_nothing_tells_nobody
         a_subscription_is_kept_changed_and_removed
         a_changed_secret_signs_beside_the_one_before_it

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::http::{Http, send};
+use longshore_tests::receiver::{Receiver, Reply};
 use longshore_tests::stage::{PATIENCE, Stage};
 use longshore_tests::until::poll;
 use reqwest::Method;
@@ -33,9 +34,18 @@ async fn the_log_says_who_did_what_by_which_request_to_its_own_tenant_alone() ->
     let made = done(&house, Method::POST, "/v1/keys", "r-key", admin, 201).await?;
     let (key, id) = (text(&made, "key")?, text(&made, "id")?);
     let north = stage.http.clone().with_key(&key);
-    let hook = json!({"url": "http://127.0.0.1:9/x"});
+    let receiver = Receiver::start(|_, _| Reply::of(204)).await?;
+    let hook = json!({"url": receiver.url()});
     let hook = text(&done(&north, Method::POST, "/v1/webhooks", "r-hook", hook, 201).await?, "id")?;
     done(&north, Method::POST, &format!("/v1/webhooks/{hook}/rotate"), "r-turn", json!({}), 200).await?;
+    let sent = done(&north, Method::POST, &format!("/v1/webhooks/{hook}/test"), "r-test", json!({}), 202).await?;
+    let sent = text(&sent, "id")?;
+    let told = || async {
+        let page = north.get(&format!("/v1/webhooks/{hook}/deliveries")).await.ok()?.json().ok()?;
+        (page["deliveries"][0]["state"] == "completed").then_some(())
+    };
+    poll("the test to be told", PATIENCE, told).await?;
+    done(&north, Method::POST, &format!("/v1/webhooks/deliveries/{sent}/replay"), "r-again", json!({}), 202).await?;
     done(&north, Method::DELETE, &format!("/v1/webhooks/{hook}"), "r-gone", json!({}), 204).await?;
     let later = json!({"kind": "trial.work", "payload": {}, "delay_seconds": 3600});
     let job = text(&done(&north, Method::POST, "/v1/jobs", "r-job", later, 202).await?, "id")?;
@@ -46,12 +56,14 @@ async fn the_log_says_who_did_what_by_which_request_to_its_own_tenant_alone() ->
         ["key.created", id, "r-key"],
         ["webhook.created", hook, "r-hook"],
         ["webhook.rotated", hook, "r-turn"],
+        ["webhook.tested", hook, "r-test"],
+        ["delivery.replayed", sent, "r-again"],
         ["webhook.removed", hook, "r-gone"],
         ["job.canceled", job, "r-stop"],
     ]);
     ensure!(json!(told) == expected, "{found:#?}");
     ensure!(found.iter().all(|line| line["tenant"] == "north" && line["address"] == "127.0.0.1"), "{found:#?}");
-    ensure!(found[0]["actor"] == norths.as_str() && found[4]["actor"] != norths.as_str(), "{found:#?}");
+    ensure!(found[0]["actor"] == norths.as_str() && found[6]["actor"] != norths.as_str(), "{found:#?}");
     let page = lines(&north, &format!("?limit=2&before={}", found[1]["id"])).await?;
     ensure!(page == found[2..4], "{page:#?}");
     let houses = lines(&house, "").await?;

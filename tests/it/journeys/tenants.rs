@@ -44,6 +44,7 @@ const ROWS: &[(&str, &str, Row)] = &[
     ("POST", "/v1/dead-letters/purge", Own(200)),
     ("GET", "/v1/jobs/{id}", NotFound),
     ("GET", "/v1/jobs/{id}/events", NotFound),
+    ("GET", "/v1/jobs/{id}/deliveries", NotFound),
     // Asked for wrongly, for a good answer has no end; what it tells has a story of its own.
     ("GET", "/v1/events", Own(400)),
     ("POST", "/v1/jobs/{id}/cancel", NotFound),

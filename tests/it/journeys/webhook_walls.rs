@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::http::Http;
 use longshore_tests::longshore::{Longshore, Ready};
+use longshore_tests::names::Names;
 use longshore_tests::stage::PATIENCE;
 use longshore_tests::until::poll;
 use longshore_tests::{longshore, scratch};
@@ -31,6 +32,10 @@ const PORT: u16 = 8080;
 const HOSTS: &str = "127.0.0.1 localhost\n10.1.2.3 private.example\n169.254.169.254 metadata.example\n127.0.0.1 loop.example\n\
      ::ffff:10.1.2.3 mapped.example\nfd00::1 local.example\n93.184.216.34 mixed.example\n10.1.2.3 mixed.example\n\
      93.184.216.34 public.example\n2606:2800:220:1::1 public-six.example\n";
+/// Who is asked for all other names.
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+const GOOD: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
+const PRIVATE: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
 
 /// Somebody who listens, counts who comes, and answers as a redirect to the metadata would or as a receiver does.
 struct Ear {
@@ -80,14 +85,15 @@ async fn answer(mut stream: TcpStream) -> Result<()> {
 /// Starts what it is given with a network and names of its own.
 fn walled_in(dir: &Path) -> Result<PathBuf> {
     std::fs::write(dir.join("hosts"), HOSTS)?;
+    std::fs::write(dir.join("resolv.conf"), format!("nameserver {}\n", SERVER.ip()))?;
     let addresses = INSIDE.iter().chain(&OUTSIDE).filter(|address| **address != "127.0.0.1");
     let adds: Vec<String> = addresses.map(|address| format!("ip addr add {address} dev lo")).collect();
-    let (hosts, longshore) = (dir.join("hosts"), longshore::binary()?);
-    // The new mount table is private, so the file is laid over for this process alone.
+    let (dir_of_names, longshore) = (dir.display(), longshore::binary()?);
+    // The new mount table is private, so the files are laid over for this process alone.
     let inner = format!(
-        "ip link set lo up && {} && mount --bind {} /etc/hosts && exec {} \"$@\"",
+        "ip link set lo up && {} && mount --bind {dir_of_names}/hosts /etc/hosts && \
+         mount --bind {dir_of_names}/resolv.conf /etc/resolv.conf && exec {} \"$@\"",
         adds.join(" && "),
-        hosts.display(),
         longshore.display()
     );
     let script = dir.join("walled-in");
@@ -142,6 +148,7 @@ async fn story() -> Result<()> {
         let told = try_of(&http, &format!("http://{host}:{PORT}/hook")).await?;
         assert_eq!((&told["status"], outside[ear].came()), (&json!(204), before + 1), "{host}: {told}");
     }
+    a_name_that_changes_is_believed_once(&http, &outside[0]).await?;
     let told = try_of(&http, &format!("http://public.example:{PORT}/away")).await?;
     assert_eq!(told["error"], "the receiver answered 307; redirects are not followed");
     let visited: Vec<_> = inside.iter().filter(|ear| ear.came() > 0).map(|ear| ear.address).collect();
@@ -175,6 +182,35 @@ async fn names_are_refused_when_they_are_resolved(http: &Http) -> Result<()> {
         let refused = error.starts_with("its name leads to ") && error.contains("which is no public address");
         ensure!(refused && told.get("status").is_none(), "{name}: {told}");
     }
+    Ok(())
+}
+
+/// Where a name leads may change at any moment: what was judged is what is connected to. Who asked once more would be led inside, which
+/// the ears there would hear.
+async fn a_name_that_changes_is_believed_once(http: &Http, good: &Ear) -> Result<()> {
+    let script = |name: &str, nth: usize| match (name, nth % 2) {
+        ("flap.example", 0) => vec![GOOD],
+        ("flap.example", _) => vec![PRIVATE],
+        ("both.example", _) => vec![GOOD, PRIVATE],
+        ("other-way.example", _) => vec![PRIVATE, GOOD],
+        _ => vec![],
+    };
+    let (names, before) = (Names::serve(SERVER, script).await?, good.came());
+    for asked in 1..=4 {
+        let told = try_of(http, &format!("http://flap.example:{PORT}/hook")).await?;
+        let error = told["error"].as_str().unwrap_or_default();
+        match asked % 2 {
+            1 => assert_eq!(told["status"], 204, "{told}"),
+            _ => ensure!(error.starts_with("its name leads to 10.1.2.3, which is no public address"), "{told}"),
+        }
+        assert_eq!(names.asked("flap.example"), asked, "a name is resolved once a connection");
+    }
+    assert_eq!(good.came(), before + 2);
+    for name in ["both.example", "other-way.example"] {
+        let told = try_of(http, &format!("http://{name}:{PORT}/hook")).await?;
+        ensure!(told["error"].as_str().is_some_and(|error| error.starts_with("its name leads to 10.1.2.3")), "{told}");
+    }
+    assert_eq!(good.came(), before + 2, "one bad address is reason enough");
     Ok(())
 }
 

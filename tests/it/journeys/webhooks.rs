@@ -42,7 +42,12 @@ pub(super) fn verified(secret: &Secret, received: &Received) -> Result<String, F
 }
 
 /// What became of the newest delivery, once it looks so.
-async fn delivery(stage: &Stage, webhook: &str, what: &str, looks_so: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(super) async fn delivery(
+    stage: &Stage,
+    webhook: &str,
+    what: &str,
+    looks_so: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     let path = format!("/v1/webhooks/{webhook}/deliveries");
     let look = || async {
         let page = stage.http.get(&path).await.ok()?.json().ok()?;

@@ -26,6 +26,7 @@ pub(in crate::api) const NEEDS: &[(&str, &str, Need)] = &[
     ("POST", "/v1/dead-letters/purge", Of(Admin)),
     ("GET", "/v1/jobs/{id}", Of(Read)),
     ("GET", "/v1/jobs/{id}/events", Of(Read)),
+    ("GET", "/v1/jobs/{id}/deliveries", Of(Read)),
     ("GET", "/v1/events", Of(Read)),
     ("POST", "/v1/jobs/{id}/cancel", Of(Cancel)),
     ("POST", "/v1/jobs/{id}/replay", Of(Submit)),

@@ -81,7 +81,7 @@ fn timeout() -> String {
     )
 }
 
-const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, created_at";
+const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, failing_since, created_at";
 const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.progress, d.event, d.created_at, j.state, j.due_at \
      from webhook_deliveries d left join jobs j on j.id = d.id";
 /// A delivery, and what a try needs of the job that it tells of.
@@ -156,26 +156,39 @@ impl Webhooks for Postgres {
     async fn switch(&self, id: Uuid, off: Option<&str>) -> Answer<Option<Webhook>> {
         let deed = if off.is_some() { Deed::WebhookDisabled } else { Deed::WebhookEnabled };
         let sql = format!(
-            "with switched as (update webhooks set disabled = $2 where id = $1 returning *){} select {WEBHOOK} from switched",
+            "with switched as (update webhooks set disabled = $2::text, \
+                failing_since = case when $2::text is null then null else failing_since end where id = $1 returning *){} \
+             select {WEBHOOK} from switched",
             noted(3, deed, "id", "switched")
         );
         let (name, address, request) = self.actor();
         Ok(self.one(&sql, &[&id, &off, &name, &address, &request]).await?.as_ref().map(webhook))
     }
 
+    async fn end_hook(&self, job: JobId, why: &str) -> Answer<()> {
+        let sql = "update jobs set webhook = (webhook::jsonb || jsonb_build_object('events', '[]'::jsonb, 'gone', $2::text))::json \
+             where id = $1 and webhook is not null";
+        self.query(sql, &[&job.0, &why]).await.map(drop)
+    }
+
     async fn send(&self, delivery: &NewDelivery) -> Answer<()> {
+        let (deed, object) = delivery.noted();
         let sql = format!(
-            "with noted as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, event, progress) \
-                values ($1, $6, $2, $3, $4, $5, $7::text::json) on conflict do nothing returning id, tenant, job, event) \
+            "with made as (insert into webhook_deliveries (id, tenant, webhook, job, sequence, event, progress) \
+                values ($1, $6, $2, $3, $4, $5, $7::text::json) on conflict do nothing returning id, tenant, job, event){} \
              insert into jobs (id, tenant, kind, payload, max_attempts, timeout_ms, due_at) \
-             select id, tenant, '{KIND}', json_build_object('job', job, 'event', event), {}, {}, now() from noted",
+             select id, tenant, '{KIND}', json_build_object('job', job, 'event', event), {}, {}, now() from made",
+            noted(9, deed, "$8", "made"),
             attempts(),
             timeout(),
         );
-        let NewDelivery { id, tenant, webhook, job, sequence, progress, event } = delivery;
+        let NewDelivery { id, tenant, webhook, job, sequence, progress, event, .. } = delivery;
+        let (name, address, request) = self.actor();
         let job = job.map(|job| job.0);
         let progress = progress.as_ref().map(text);
-        self.query(&sql, &[&id.0, webhook, &job, sequence, event, &tenant.as_str(), &progress]).await.map(drop)
+        let made: super::Params<'_> =
+            &[&id.0, webhook, &job, sequence, event, &tenant.as_str(), &progress, &object, &name, &address, &request];
+        self.query(&sql, made).await.map(drop)
     }
 
     async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>> {
@@ -212,10 +225,27 @@ impl Webhooks for Postgres {
         self.with_tries(&rows).await
     }
 
+    async fn own_deliveries(&self, job: JobId, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>> {
+        let sql = format!(
+            "select {DELIVERY} where d.job = $1 and d.webhook is null and ($2::uuid is null or d.id < $2) \
+             order by d.id desc limit $3"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(&sql, &[&job.0, &before.map(|job| job.0), &limit]).await?;
+        self.with_tries(&rows).await
+    }
+
     async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()> {
-        let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
-             select * from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::bigint[], $5::int[], $6::text[], $7::text[]) \
-             on conflict do nothing";
+        // Subscriptions are written where something changes alone, for most tries succeed as the one before them; and in one order,
+        // so that two who note at once do not wait for each other.
+        let sql = "with noted as (insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
+                select * from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::bigint[], $5::int[], $6::text[], $7::text[]) \
+                on conflict do nothing returning delivery, at, error), \
+             came as (select d.webhook, bool_or(n.error is null) as good, min(n.at) as at from noted n \
+                join webhook_deliveries d on d.id = n.delivery where d.webhook is not null group by d.webhook), \
+             changed as (select w.id, case when not c.good then c.at end as since from webhooks w join came c on c.webhook = w.id \
+                where (w.failing_since is null) <> c.good order by w.id for update of w) \
+             update webhooks w set failing_since = c.since from changed c where w.id = c.id";
         let deliveries: Vec<Uuid> = tries.iter().map(|(delivery, _)| delivery.0).collect();
         let attempts: Vec<i32> = tries.iter().map(|(_, tried)| int(tried.attempt)).collect();
         let moments: Vec<jiff::Timestamp> = tries.iter().map(|(_, tried)| tried.at).collect();
@@ -286,6 +316,7 @@ fn webhook(row: &Row) -> Webhook {
         events: row.get::<_, Vec<String>>("events").iter().filter_map(named).collect(),
         secrets: read::json::<Vec<HeldSecret>>(row, "secrets").unwrap_or_default(),
         disabled: row.get("disabled"),
+        failing_since: row.get("failing_since"),
         created_at: row.get("created_at"),
     }
 }

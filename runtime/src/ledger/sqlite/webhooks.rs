@@ -24,7 +24,7 @@ use crate::ledger::webhooks::{
 use crate::ledger::{Answer, Event};
 use crate::tenant::Tenant;
 
-const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, created_at";
+const WEBHOOK: &str = "id, tenant, url, kinds, events, secrets, disabled, failing_since, created_at";
 const DELIVERY: &str = "d.id, d.tenant, d.webhook, d.job, d.sequence, d.progress, d.event, d.created_at, j.state, j.due_at \
      from webhook_deliveries d left join jobs j on j.id = d.id";
 
@@ -49,27 +49,28 @@ pub(super) fn tell(db: &Connection, now: i64, event: &Event, own: Option<&Hook>)
             sequence: event.version,
             progress: event.progress.clone(),
             event: word.word().to_owned(),
+            again: None,
         };
         post(db, now, &delivery, event.correlation_id.as_deref(), event.trace.as_ref())?;
     }
     Ok(())
 }
 
-/// A delivery with its job, due now.
+/// A delivery with its job, due now; says whether there was none of its id.
 fn post(
     db: &Connection,
     now: i64,
     delivery: &NewDelivery,
     correlation_id: Option<&str>,
     trace: Option<&Trace>,
-) -> Answer<()> {
-    let NewDelivery { id, tenant, webhook, job, sequence, progress, event } = delivery;
+) -> Answer<bool> {
+    let NewDelivery { id, tenant, webhook, job, sequence, progress, event, .. } = delivery;
     let sql = "insert into webhook_deliveries (id, tenant, webhook, job, sequence, progress, event, created_at) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (id) do nothing";
     let progress = progress.as_ref().map(Json);
     let target = (Id(id.0), tenant, webhook.map(Id), job.map(|job| Id(job.0)), sequence, progress, event, now);
     if db.prepare_cached(sql)?.execute(target)? == 0 {
-        return Ok(());
+        return Ok(false);
     }
     let (attempts, timeout) = policy(db)?;
     db.prepare_cached(
@@ -79,7 +80,7 @@ fn post(
     .execute((Id(id.0), tenant, KIND, attempts, millis(timeout), correlation_id, trace.map(Trace::to_string), now))?;
     let payload = json!({"job": job, "event": event}).to_string();
     db.prepare_cached("insert into payloads (seq, payload) values (last_insert_rowid(), ?1)")?.execute([payload])?;
-    Ok(())
+    Ok(true)
 }
 
 /// How often a delivery is tried and how long a try may take, as the kind's policy has it.
@@ -171,7 +172,20 @@ fn note(db: &Connection, delivery: JobId, tried: &Try) -> Answer<()> {
     let sql = "insert into webhook_tries (delivery, attempt, at, duration_ms, status, error, answer) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing";
     let line = (Id(delivery.0), attempt, micros(*at), millis(*duration), status, error, answer);
-    Ok(db.prepare_cached(sql)?.execute(line).map(drop)?)
+    if db.prepare_cached(sql)?.execute(line)? == 0 {
+        return Ok(());
+    }
+    // Written where it changes alone: most tries succeed as the one before them.
+    let sql = "update webhooks set failing_since = ?2 where id = (select webhook from webhook_deliveries where id = ?1) \
+         and (failing_since is null) = (?2 is not null)";
+    let since = error.is_some().then(|| micros(*at));
+    Ok(db.prepare_cached(sql)?.execute((Id(delivery.0), since)).map(drop)?)
+}
+
+fn end_hook(db: &Connection, job: JobId, why: &str) -> Answer<()> {
+    let sql = "update jobs set webhook = json_set(webhook, '$.events', json('[]'), '$.gone', ?2) \
+         where id = ?1 and webhook is not null";
+    Ok(db.prepare_cached(sql)?.execute((Id(job.0), why)).map(drop)?)
 }
 
 fn with_tries(db: &Connection, mut deliveries: Vec<Delivery>) -> Answer<Vec<Delivery>> {
@@ -218,7 +232,9 @@ impl Webhooks for Sqlite {
         let (off, by) = (off.map(str::to_owned), self.by.clone());
         let switch = move |db: &Connection, now| {
             let deed = if off.is_some() { Deed::WebhookDisabled } else { Deed::WebhookEnabled };
-            db.execute("update webhooks set disabled = ?2 where id = ?1", (Id(id), off))?;
+            let sql = "update webhooks set disabled = ?2, failing_since = case when ?2 is null then null else failing_since end \
+                 where id = ?1";
+            db.execute(sql, (Id(id), off))?;
             let switched = webhook_of(db, id)?;
             if let Some(webhook) = &switched {
                 trail::note(db, now, by.as_deref(), &webhook.tenant, deed, &id.to_string())?;
@@ -228,9 +244,21 @@ impl Webhooks for Sqlite {
         self.write(switch).await
     }
 
+    async fn end_hook(&self, job: JobId, why: &str) -> Answer<()> {
+        let why = why.to_owned();
+        self.write(move |db, _| end_hook(db, job, &why)).await
+    }
+
     async fn send(&self, delivery: &NewDelivery) -> Answer<()> {
-        let delivery = delivery.clone();
-        self.write(move |db, now| post(db, now, &delivery, None, None)).await
+        let (delivery, by) = (delivery.clone(), self.by.clone());
+        let send = move |db: &Connection, now| {
+            if post(db, now, &delivery, None, None)? {
+                let (deed, object) = delivery.noted();
+                trail::note(db, now, by.as_deref(), &delivery.tenant, deed, &object)?;
+            }
+            Ok(())
+        };
+        self.write(send).await
     }
 
     async fn errands(&self, deliveries: &[JobId]) -> Answer<Vec<Option<Errand>>> {
@@ -258,6 +286,18 @@ impl Webhooks for Sqlite {
         self.read(find).await
     }
 
+    async fn own_deliveries(&self, job: JobId, before: Option<JobId>, limit: usize) -> Answer<Vec<Delivery>> {
+        let find = move |db: &Connection, _| {
+            let sql = format!(
+                "select {DELIVERY} where d.job = ?1 and d.webhook is null and (?2 is null or d.id < ?2) \
+                 order by d.id desc limit ?3"
+            );
+            let which = (Id(job.0), before.map(|job| Id(job.0)), count(limit));
+            with_tries(db, columns::rows(db, &sql, which, delivery)?)
+        };
+        self.read(find).await
+    }
+
     async fn note_tries(&self, tries: &[(JobId, Try)]) -> Answer<()> {
         let tries = tries.to_vec();
         self.write(move |db, _| tries.iter().try_for_each(|(delivery, tried)| note(db, *delivery, tried))).await
@@ -273,8 +313,8 @@ fn webhook(row: &Row<'_>) -> rusqlite::Result<Webhook> {
     let (Id(id), tenant, url) = (row.take()?, row.take()?, row.take()?);
     let (Json(kinds), Json(events)) = (row.take()?, row.take::<Json<Vec<EventWord>>>()?);
     let Json(secrets) = row.take::<Json<Vec<HeldSecret>>>()?;
-    let (disabled, At(created_at)) = (row.take()?, row.take()?);
-    Ok(Webhook { id, tenant, url, kinds, events, secrets, disabled, created_at })
+    let (disabled, failing_since, At(created_at)) = (row.take()?, row.maybe_at()?, row.take()?);
+    Ok(Webhook { id, tenant, url, kinds, events, secrets, disabled, failing_since, created_at })
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use longshore_runtime::keys::{Minted, Scopes};
 use longshore_runtime::ledger::trail::{Actor, Deed, Line, NewLine, REFUSED};
-use longshore_runtime::ledger::webhooks::{ENDS, HeldSecret, Webhook};
+use longshore_runtime::ledger::webhooks::{ENDS, HeldSecret, NewDelivery, TEST, Webhook};
 use longshore_runtime::ledger::{Ledger, NewKey};
 use longshore_runtime::tenant::Tenant;
+use longshore_sdk::JobId;
 use longshore_sdk::webhook::Secret;
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ fn webhook() -> Webhook {
         events: ENDS.to_vec(),
         secrets: vec![HeldSecret { secret: Secret::fresh(), until: None }],
         disabled: None,
+        failing_since: None,
         created_at: jiff::Timestamp::UNIX_EPOCH,
     }
 }
@@ -88,6 +90,34 @@ pub(super) async fn every_change_of_keys_webhooks_and_jobs_is_noted_once_with_wh
         assert_eq!((line.actor, line.address, line.request_id), (name, address, request_id));
         assert_eq!((line.outcome.as_str(), line.tenant), ("done", house.clone()));
         assert!(line.at <= now && line.at + LONG > now);
+    }
+}
+
+pub(super) async fn a_test_and_a_repeat_of_a_delivery_are_noted_once_with_who_sent_them(ledger: Arc<dyn Ledger>) {
+    let (hers, hook) = (ledger.by(ann()), webhook());
+    ledger.subscribe(&hook, 9).await.unwrap();
+    let test = NewDelivery {
+        id: JobId::fresh(),
+        tenant: "north".parse().unwrap(),
+        webhook: Some(hook.id),
+        job: None,
+        sequence: 0,
+        progress: None,
+        event: TEST.into(),
+        again: None,
+    };
+    let again = NewDelivery { id: JobId::fresh(), again: Some(test.id), ..test.clone() };
+    for sent in [&test, &test, &again, &again] {
+        hers.send(sent).await.unwrap();
+    }
+    // Nobody's, and there already.
+    ledger.send(&NewDelivery { id: JobId::fresh(), ..test.clone() }).await.unwrap();
+    let (noted, hook, first) = (lines(&*ledger).await, hook.id.to_string(), test.id.to_string());
+    assert_eq!(deeds(&noted), [("webhook.tested", hook.as_str()), ("delivery.replayed", first.as_str())]);
+    for line in noted {
+        let Actor { name, address, request_id } = ann();
+        assert_eq!((line.actor, line.address, line.request_id), (name, address, request_id));
+        assert_eq!((line.outcome.as_str(), line.tenant), ("done", test.tenant.clone()));
     }
 }
 

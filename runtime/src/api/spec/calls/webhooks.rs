@@ -71,6 +71,17 @@ pub(super) const CALLS: &[Call] = &[
         )
     },
     Call {
+        parameters: &[LIMIT, BEFORE],
+        answers: &[told(200, "One page, with every try.", shape::<DeliveryList>)],
+        refusals: &[400, 404],
+        ..about(
+            "GET",
+            "/v1/jobs/{id}/deliveries",
+            "listJobDeliveries",
+            "What was sent to a job's own webhook, the newest first.",
+        )
+    },
+    Call {
         answers: &[told(202, "It is on its way, under the same webhook-id.", shape::<DeliveryView>)],
         refusals: &[404, 409],
         ..about("POST", "/v1/webhooks/deliveries/{id}/replay", "replayDelivery", "Send a delivery again.")
