@@ -180,7 +180,7 @@ async fn a_drained_import_goes_on_at_the_other_worker_within_seconds_of_the_sigt
     stage.when(&id, "to have committed some of its chunks", begun).await?;
     another_stands_by(&mut stage).await?;
 
-    let sigterm = jiff::Timestamp::now();
+    let sigterm = longshore_runtime::clock::now();
     ensure!(stage.drain_worker().await? == 0);
     let job = stage.settled(&id).await?;
     ensure!(job["state"] == "completed" && job["charged"] == 0 && job["attempt"] == 2, "{job}");
