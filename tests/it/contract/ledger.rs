@@ -21,6 +21,7 @@ mod tenants;
 mod trail;
 mod unique;
 mod uploads;
+mod webhook_ends;
 mod webhooks;
 
 use std::sync::Arc;
@@ -204,6 +205,10 @@ stories! {
         an_announcement_owed_for_too_long_is_found
         pages_lead_through_all_jobs_once
     }
+    webhook_ends {
+        a_jobs_own_webhook_that_is_gone_is_told_nothing_more_and_its_deliveries_are_listed
+        since_when_a_subscription_fails_is_known_until_it_succeeds_or_is_enabled
+    }
     webhooks {
         every_move_makes_a_delivery_for_whoever_asked_for_it
         every_progress_is_told_as_it_was_though_the_row_keeps_the_newest
@@ -211,8 +216,6 @@ stories! {
         a_delivery_is_a_job_that_is_due_with_its_kinds_policy
         who_did_not_ask_is_not_told
         a_jobs_own_webhook_is_told_of_what_it_asked_for
-        a_jobs_own_webhook_that_is_gone_is_told_nothing_more_and_its_deliveries_are_listed
-        since_when_a_subscription_fails_is_known_until_it_succeeds_or_is_enabled
         what_changes_nothing_tells_nobody
         a_subscription_is_kept_changed_and_removed
         a_changed_secret_signs_beside_the_one_before_it

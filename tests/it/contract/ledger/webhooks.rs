@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::steps::*;
 
-fn webhook(events: &[EventWord]) -> Webhook {
+pub(super) fn webhook(events: &[EventWord]) -> Webhook {
     Webhook {
         id: Uuid::now_v7(),
         tenant: Tenant::default(),
@@ -32,7 +32,7 @@ fn webhook(events: &[EventWord]) -> Webhook {
     }
 }
 
-async fn subscribed(ledger: &dyn Ledger, webhook: Webhook) -> Uuid {
+pub(super) async fn subscribed(ledger: &dyn Ledger, webhook: Webhook) -> Uuid {
     assert!(ledger.subscribe(&webhook, 100).await.unwrap());
     webhook.id
 }
@@ -46,7 +46,7 @@ async fn made_for(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<Deliver
 }
 
 /// The same as event and sequence.
-async fn told(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<(String, i64)> {
+pub(super) async fn told(ledger: &dyn Ledger, webhook: Uuid, job: JobId) -> Vec<(String, i64)> {
     let made = made_for(ledger, webhook, job).await;
     made.into_iter().map(|delivery| (delivery.event, delivery.sequence)).collect()
 }
@@ -242,75 +242,6 @@ pub(super) async fn a_jobs_own_webhook_is_told_of_what_it_asked_for(ledger: Arc<
     assert_eq!(to_publish(&*ledger).await, [id], "it did not ask for the end");
 }
 
-pub(super) async fn a_jobs_own_webhook_that_is_gone_is_told_nothing_more_and_its_deliveries_are_listed(
-    ledger: Arc<dyn Ledger>,
-) {
-    let all = subscribed(&*ledger, webhook(&EventWord::ALL)).await;
-    let us = worker(&*ledger, LONG).await;
-    let url = "https://example.com/own".to_owned();
-    let hook = Hook { url, secret: None, events: EventWord::ALL.to_vec(), gone: None };
-    let new = || NewJob { webhook: Some(hook.clone()), ..new_job() };
-    let (job, other) = (submit(&*ledger, new()).await, submit(&*ledger, new()).await);
-    let fence = granted(claim(&*ledger, us, job).await).fence;
-    done(&*ledger, fence, retry(Duration::ZERO)).await;
-    ledger.end_hook(job, "410").await.unwrap();
-    // A job without one has none afterwards.
-    let bare = queued(&*ledger).await;
-    ledger.end_hook(bare, "410").await.unwrap();
-    assert_eq!(look(&*ledger, bare).await.webhook, None);
-    let gone = look(&*ledger, job).await.webhook.expect("its address is still shown");
-    assert_eq!((gone.url, gone.events, gone.gone.as_deref()), (hook.url.clone(), vec![], Some("410")));
-    assert_eq!(look(&*ledger, other).await.webhook, Some(hook));
-    let fence = granted(claim(&*ledger, us, job).await).fence;
-    ledger.save_progress(us, &[(fence, report_of(0.5))]).await.unwrap();
-    done(&*ledger, fence, complete()).await;
-    ledger.cancel(other).await.unwrap();
-    let own = ledger.own_deliveries(job, None, 10).await.unwrap();
-    let events: Vec<_> = own.iter().map(|delivery| (delivery.event.as_str(), delivery.sequence)).collect();
-    assert_eq!(events, [("attempt_failed", 3), ("started", 2), ("accepted", 1)], "the newest first");
-    assert!(own.iter().all(|delivery| delivery.webhook.is_none() && delivery.job == Some(job)));
-    assert_eq!(told(&*ledger, all, job).await.len(), 6, "whoever subscribed is told all the same");
-    let page = ledger.own_deliveries(job, Some(own[0].id), 1).await.unwrap();
-    assert_eq!(page.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [own[1].id]);
-    assert_eq!(ledger.own_deliveries(other, None, 10).await.unwrap().len(), 2);
-    ledger.note_tries(&[(own[1].id, a_try(1, Some("it is gone")))]).await.unwrap();
-    assert_eq!(ledger.own_deliveries(job, None, 10).await.unwrap()[1].tries, [a_try(1, Some("it is gone"))]);
-}
-
-pub(super) async fn since_when_a_subscription_fails_is_known_until_it_succeeds_or_is_enabled(ledger: Arc<dyn Ledger>) {
-    let (id, beside) = (subscribed(&*ledger, webhook(&ENDS)).await, subscribed(&*ledger, webhook(&ENDS)).await);
-    let deliveries = [test_of(&*ledger, id).await, test_of(&*ledger, id).await];
-    let quiet = test_of(&*ledger, beside).await;
-    let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
-    let failed = |attempt, second| Try { at: at(second), ..a_try(attempt, Some("no")) };
-    let good = |attempt, second| Try { at: at(second), ..a_try(attempt, None) };
-    let since = async || {
-        let one = async |id| ledger.webhook(id).await.unwrap().expect("it is there").failing_since;
-        assert_eq!(one(beside).await, None, "another's failures are none of its own");
-        one(id).await
-    };
-    ledger.note_tries(&[(quiet, good(1, 1))]).await.unwrap();
-    assert_eq!(since().await, None);
-    ledger.note_tries(&[(deliveries[0], failed(1, 20)), (deliveries[1], failed(1, 21))]).await.unwrap();
-    assert_eq!(since().await, Some(at(20)));
-    ledger.note_tries(&[(deliveries[0], failed(2, 30))]).await.unwrap();
-    assert_eq!(since().await, Some(at(20)), "the first of them counts");
-    // A repeat of what is known changes nothing.
-    ledger.note_tries(&[(deliveries[0], good(1, 20))]).await.unwrap();
-    assert_eq!(since().await, Some(at(20)));
-    ledger.switch(id, Some("tired")).await.unwrap();
-    assert_eq!(since().await, Some(at(20)), "why it was disabled is still to be seen");
-    ledger.switch(id, None).await.unwrap();
-    assert_eq!(since().await, None);
-    ledger.note_tries(&[(deliveries[0], failed(3, 40))]).await.unwrap();
-    assert_eq!(since().await, Some(at(40)));
-    ledger.note_tries(&[(deliveries[1], good(2, 41))]).await.unwrap();
-    assert_eq!(since().await, None);
-    // The job's own and what was deleted have no subscription to be counted at.
-    assert!(ledger.unsubscribe(id).await.unwrap());
-    ledger.note_tries(&[(deliveries[0], failed(4, 50)), (JobId::fresh(), failed(1, 50))]).await.unwrap();
-}
-
 pub(super) async fn what_changes_nothing_tells_nobody(ledger: Arc<dyn Ledger>) {
     let id = subscribed(&*ledger, webhook(&EventWord::ALL)).await;
     let us = worker(&*ledger, LONG).await;
@@ -369,7 +300,7 @@ pub(super) async fn a_changed_secret_signs_beside_the_one_before_it(ledger: Arc<
     assert_eq!(alone.secrets_at(ledger.now().await.unwrap()), [last]);
 }
 
-fn a_try(attempt: u32, error: Option<&str>) -> Try {
+pub(super) fn a_try(attempt: u32, error: Option<&str>) -> Try {
     Try {
         attempt,
         at: jiff::Timestamp::UNIX_EPOCH,
@@ -380,7 +311,7 @@ fn a_try(attempt: u32, error: Option<&str>) -> Try {
     }
 }
 
-async fn test_of(ledger: &dyn Ledger, webhook: Uuid) -> JobId {
+pub(super) async fn test_of(ledger: &dyn Ledger, webhook: Uuid) -> JobId {
     let id = JobId::fresh();
     let tenant = Tenant::default();
     let webhook = Some(webhook);
