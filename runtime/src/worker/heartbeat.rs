@@ -172,6 +172,17 @@ impl Pulse {
         Ok(true)
     }
 
+    /// The first few by their names: each name is a question to the ledger, and a heartbeat may not be late.
+    async fn tell(&self, handed_back: &[Fence]) {
+        tracing::warn!(jobs = handed_back.len(), "handed back attempts whose claim was never heard");
+        for Fence { job: id, attempt, .. } in handed_back.iter().take(NAMED) {
+            let job = self.ledger.job(*id).await.ok().flatten();
+            let kind = job.as_ref().map(|job| job.kind.as_str());
+            let correlation_id = job.as_ref().and_then(|job| job.correlation_id.as_deref());
+            tracing::warn!(job.id = %id, job.kind = kind, attempt, correlation_id, "an attempt was handed back: its claim was never heard");
+        }
+    }
+
     /// An attempt that the ledger credits to us and that we don't run, at two beats in a row (at one it may be on its way to its
     /// slot), was claimed in a commit whose reply was lost.
     async fn hand_back_what_never_started(&self, suspects: &mut HashSet<Fence>) -> Answer<()> {
@@ -182,13 +193,16 @@ impl Pulse {
         let idle: HashSet<Fence> = credited.into_iter().filter(|fence| !self.running.has(fence)).collect();
         let never_started: Vec<Fence> = idle.intersection(suspects).copied().collect();
         if !never_started.is_empty() {
-            tracing::warn!(jobs = never_started.len(), "handing back attempts whose claim was never heard");
             self.ledger.hand_back(&never_started).await?;
+            self.tell(&never_started).await;
         }
         *suspects = idle.into_iter().filter(|fence| !never_started.contains(fence)).collect();
         Ok(())
     }
 }
+
+/// How many attempts that were handed back are named.
+const NAMED: usize = 10;
 
 #[cfg(test)]
 mod tests {
