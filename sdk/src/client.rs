@@ -37,7 +37,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::api::{JobView, KindList, KindView, Priority, Problem, SubmitRequest};
+use crate::api::{JobView, JobWebhook, KindList, KindView, Priority, Problem, SubmitRequest};
 use crate::context::Context;
 use crate::executor::Payload;
 use crate::trace::Trace;
@@ -100,6 +100,8 @@ pub struct SubmitOptions {
     pub correlation_id: Option<String>,
     /// At most one unfinished job of the kind has this key; a submit that finds it held answers with the job that holds it.
     pub unique_key: Option<String>,
+    /// Who is told over HTTP of its end, or of what else it names.
+    pub webhook: Option<JobWebhook>,
     /// Submits with the same key make one job: choose one to repeat a submit whose answer was lost.
     pub idempotency_key: Option<String>,
     /// Its place in a distributed trace, sent as `traceparent` and `tracestate`.
@@ -268,7 +270,9 @@ impl SubmitOptions {
             metadata: self.metadata,
             correlation_id: self.correlation_id,
             unique_key: self.unique_key,
-            ..SubmitRequest::new(kind, payload)
+            webhook: self.webhook,
+            kind: kind.into(),
+            payload,
         }
     }
 }

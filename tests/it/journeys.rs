@@ -14,6 +14,7 @@ mod handover;
 mod hostile;
 mod hostile_callers;
 mod oidc;
+mod promises;
 mod roads;
 mod secrets;
 mod tenants;

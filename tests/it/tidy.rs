@@ -43,6 +43,11 @@ fn no_file_knows_the_machine_it_was_written_on() {
 }
 
 #[test]
+fn every_line_about_a_job_has_a_place_for_its_attempt_and_its_request() {
+    nothing_found(rust().iter().flat_map(house::unfollowed).collect());
+}
+
+#[test]
 fn the_walk_sees_this_very_file() {
     assert!(ours().iter().any(|source| source.path == "tests/it/tidy.rs"));
 }
@@ -142,6 +147,15 @@ fn banned_words_are_found_in_code_and_only_there() {
     assert_eq!(house::banned(&source("sdk/src/lib.rs", code)).len(), 4);
     let prose = "// todo!() and #[ignore]\nconst S: &str = \"#[allow(x)]\";\n#[expect(dead_code, reason = \"ours\")]\nfn todo() {}";
     nothing_found(house::banned(&source("sdk/src/lib.rs", prose)));
+}
+
+#[test]
+fn a_line_about_a_job_that_cannot_be_followed_is_found() {
+    let code = "fn f() { tracing::warn!(job.id = %id, attempt, \"x\");\n warn!(job.id = 1, correlation_id = g(attempt)); info!(job.id) }";
+    let found = house::unfollowed(&source("runtime/src/worker.rs", code));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains(":1: a line about a job without correlation_id"), "{found:?}");
+    nothing_found(house::unfollowed(&source("sdk/src/client.rs", code)));
 }
 
 #[test]

@@ -91,6 +91,42 @@ pub fn banned(source: &Source) -> Vec<String> {
     found.map(|(at, words)| format!("{}:{}: `{}`", source.path, tokens[at].line, words.concat())).collect()
 }
 
+/// Lines of the log about a job that cannot be followed: they name it, and not its attempt or the request it came from. A caller's own
+/// log is his: a handle knows no more of its job than the id.
+pub fn unfollowed(source: &Source) -> Vec<String> {
+    if !source.path.contains("/src/") || source.path.starts_with("sdk/src/client") || source.path.starts_with("tests/")
+    {
+        return vec![];
+    }
+    let tokens = tokens(&source.text);
+    let calls = (1..tokens.len().saturating_sub(1)).filter(|at| {
+        let level = ["trace", "debug", "info", "warn", "error"].iter().any(|level| tokens[at - 1].is(level));
+        level && tokens[*at].is("!") && tokens[at + 1].is("(")
+    });
+    let said = calls.map(|at| (tokens[at].line, arguments(&tokens[at + 1..])));
+    let about_a_job = said
+        .filter(|(_, said)| said.windows(3).any(|three| three[0].is("job") && three[1].is(".") && three[2].is("id")));
+    about_a_job
+        .flat_map(|(line, said)| {
+            let missing =
+                ["attempt", "correlation_id"].into_iter().filter(|field| !said.iter().any(|token| token.is(field)));
+            missing
+                .map(move |field| format!("{}:{line}: a line about a job without {field}", source.path))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// From an opening parenthesis to its own closing one.
+fn arguments(tokens: &[Token]) -> &[Token] {
+    let mut depth = 0;
+    let end = tokens.iter().position(|token| {
+        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+        depth == 0
+    });
+    &tokens[..end.unwrap_or(tokens.len())]
+}
+
 /// Absolute paths that exist on the machine of whoever wrote the line and nowhere else.
 pub fn machine_paths(source: &Source) -> Vec<String> {
     // In pieces, so that this file doesn't hold what it looks for.

@@ -1,7 +1,7 @@
 //! A wire that can be cut: a TCP proxy between the system and a server of ours.
 //!
 //! It knows nothing of what it carries and never changes a byte. It can reset every connection, refuse new ones, hold what
-//! is under way (the half-open connection no one notices), delay it and let it through by drips.
+//! is under way (the half-open connection no one notices), delay it, let it through by drips, and lead to another server from now on.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ struct Controls {
     refuse: bool,
     hold: bool,
     delay: Duration,
+    /// Where new connections lead, if not to the server it was made for.
+    elsewhere: Option<SocketAddr>,
     /// At most so many bytes at once, with a pause after each; 0: no limit.
     drip: usize,
 }
@@ -123,6 +125,13 @@ impl Proxy {
         self.controls.send_modify(|controls| controls.delay = delay);
     }
 
+    /// Leads new connections to another server, as a balancer does that gives one up; those that there are stay where they are.
+    pub fn lead_to(&self, url: &str) -> Result<()> {
+        let elsewhere = Some(address(url)?);
+        self.controls.send_modify(|controls| controls.elsewhere = elsewhere);
+        Ok(())
+    }
+
     /// Lets through so many bytes a second from now on, in each direction of each connection; 0: as many as come.
     pub fn throttle(&self, bytes_a_second: usize) {
         let drip = bytes_a_second.div_ceil(1000 / usize::try_from(DRIP_EVERY.as_millis()).unwrap_or(1));
@@ -171,7 +180,8 @@ impl Door {
     }
 
     fn carry(&self, client: TcpStream) {
-        let (server, controls, connections) = (self.server, self.controls.clone(), Arc::clone(&self.connections));
+        let server = self.controls.borrow().elsewhere.unwrap_or(self.server);
+        let (controls, connections) = (self.controls.clone(), Arc::clone(&self.connections));
         let marks = Arc::clone(&self.marks);
         connections.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {

@@ -211,7 +211,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Res
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     let headers: BTreeMap<_, _> =
         fields.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect();
-    let length: usize = headers.get("content-length").context("no length")?.parse()?;
+    let length: usize = headers.get("content-length").map_or(Ok(0), |length| length.parse())?;
     while bytes.len() < end + 4 + length {
         anyhow::ensure!(stream.read_buf(bytes).await? > 0, "the body broke off");
     }

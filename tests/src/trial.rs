@@ -14,12 +14,17 @@ use longshore_sdk::{Backoff, CancelReason};
 pub struct Trial {
     /// Where to write a line at each start and end.
     pub log: Option<PathBuf>,
+    /// Each attempt says once that it waits, and does until its number is a line of this file.
+    pub gate: Option<PathBuf>,
     /// So many attempts end the whole process, as a bad C library would.
     pub abort_attempts: u32,
     /// So many attempts panic.
     pub panic_attempts: u32,
     /// So many attempts fail.
     pub fail_attempts: u32,
+    /// How long a failed attempt wants the next to wait, in milliseconds; 0: as the policy has it.
+    #[schemars(range(max = 600_000))]
+    pub rest_ms: u64,
     /// Gives the job up.
     pub fatal: bool,
     /// Never ends, on a thread of its own, whatever it is told.
@@ -69,6 +74,7 @@ impl Executor for TrialExecutor {
     async fn run(&self, trial: Trial, context: &Context) -> Result<Tried> {
         trial.note("start", context)?;
         let attempt = context.attempt();
+        trial.wait_at_the_gate(context).await?;
         trial.misbehave(attempt)?;
         trial.hang(context).await?;
         trial.work(context).await?;
@@ -90,6 +96,19 @@ impl Trial {
         Ok(())
     }
 
+    async fn wait_at_the_gate(&self, context: &Context) -> Result<()> {
+        let Some(gate) = &self.gate else { return Ok(()) };
+        let number = context.attempt().to_string();
+        context.progress(Progress::of(0, 1, format!("attempt {number} is at the gate")));
+        while !std::fs::read_to_string(gate).is_ok_and(|open| open.lines().any(|line| line == number)) {
+            tokio::select! {
+                () = context.canceled() => return Err(Failure::Canceled),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn misbehave(&self, attempt: u32) -> Result<()> {
         if attempt <= self.abort_attempts {
             std::process::abort();
@@ -99,7 +118,11 @@ impl Trial {
             return Err(Fatal::new("told_to_give_up", "this trial gives up as it was told").at("/fatal").into());
         }
         if attempt <= self.fail_attempts {
-            return Err(Failure::retry("told_to_fail", "this trial fails as it was told"));
+            let (code, message) = ("told_to_fail", "this trial fails as it was told");
+            return Err(match self.rest_ms {
+                0 => Failure::retry(code, message),
+                rest => Failure::retry_after(Duration::from_millis(rest), code, message),
+            });
         }
         Ok(())
     }

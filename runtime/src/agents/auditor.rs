@@ -61,8 +61,8 @@ impl Agents {
         while left > 0 {
             let limit = left.min(PAGE);
             let page = self.ledger.audit(walk.after, limit, patience(self.lease)).await?;
-            for Violation { check, job } in &page.violations {
-                tracing::error!(job.id = %job, check = check.word(), "violation: {}", check.told());
+            for violation in &page.violations {
+                self.accuse(*violation).await?;
             }
             walk.found.extend(page.violations);
             walk.after = page.last;
@@ -72,6 +72,19 @@ impl Agents {
                 return Ok(());
             }
         }
+        Ok(())
+    }
+}
+
+impl Agents {
+    /// Looks the job up, for this is rare and every line about a job says which attempt and whose request; one that is not there has
+    /// neither.
+    async fn accuse(&self, Violation { check, job: id }: Violation) -> Answer<()> {
+        let job = self.ledger.job(id).await?;
+        let job = job.as_ref();
+        let (kind, attempt) = (job.map(|job| job.kind.as_str()), job.map(|job| job.attempt));
+        let correlation_id = job.and_then(|job| job.correlation_id.as_deref());
+        tracing::error!(job.id = %id, job.kind = kind, attempt, correlation_id, check = check.word(), "violation: {}", check.told());
         Ok(())
     }
 }

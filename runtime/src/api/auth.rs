@@ -62,7 +62,7 @@ impl Default for AuthSettings {
         Self {
             anonymous: Anonymous::Loopback,
             trusted_network: false,
-            key_cache: Duration::from_secs(5),
+            key_cache: Duration::from_secs(4),
             rotation_overlap: Duration::from_secs(24 * 3600),
             noted_refusals: 60,
             oidc: OidcSettings::default(),
@@ -294,7 +294,8 @@ impl Api {
     async fn is_welcome_still(&self, caller: &Caller) -> bool {
         let Who::Key(id) = &caller.who else { return caller.until.is_none_or(|until| clock::now() < until) };
         // A ledger that does not answer is no reason to send anybody away.
-        self.ask(self.auth.keyring.find(id)).await.map_or(true, |found| found.is_some_and(|key| key.is_good()))
+        let found = self.ask(self.auth.keyring.find_every(id, LOOKS)).await;
+        found.map_or(true, |found| found.is_some_and(|key| key.is_good()))
     }
 }
 

@@ -89,6 +89,7 @@ fn meant(choice: DeadLetterChoice, most: usize) -> Answer<Meant> {
     match (choice.ids, choice.kind, choice.limit) {
         (Some(ids), None, None) if (1..=most).contains(&ids.len()) => Ok(Meant::Ids(ids)),
         (Some(ids), None, None) => wrong("/ids", format!("has {} ids and must have 1 to {most}", ids.len())),
+        (None, Some(kind), _) if kind.contains('\0') => wrong("/kind", "has a NUL in it".into()),
         (None, Some(kind), limit) if (1..=most).contains(&limit.unwrap_or(most)) => {
             Ok(Meant::Kind(kind, limit.unwrap_or(most)))
         }
@@ -119,6 +120,7 @@ mod tests {
             (r#"{"ids": []}"#, "/ids"),
             (three.as_str(), "/ids"),
             (r#"{"kind": "a.b", "limit": 0}"#, "/limit"),
+            (r#"{"kind": "\u0000"}"#, "/kind"),
             (r#"{"kind": "a.b", "limit": 3}"#, "/limit"),
             (r#"{"ids": [], "limit": 1}"#, "/limit"),
             (r#"{"ids": [], "kind": "a.b"}"#, "/kind"),

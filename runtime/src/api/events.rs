@@ -23,7 +23,7 @@ use super::auth::Caller;
 use super::limits::StreamPlace;
 use super::params::{JobInPath, Params, nothing};
 use super::problem::{Answer, Fault, Refusal};
-use crate::ledger::Event;
+use crate::ledger::{Event, LedgerError};
 use crate::notify::feed::Waiter;
 use crate::tenant::Tenant;
 
@@ -48,8 +48,8 @@ pub(super) async fn follow(
     let history = api.desk(&caller).history(id).await?.ok_or_else(|| nothing("job", &uri))?;
     let heartbeat = Instant::now() + api.settings.stream_heartbeat;
     let tenant = caller.tenant;
-    let mut follower =
-        Follower { api, tenant, job: id, waiter, after, due: VecDeque::new(), over: false, heartbeat, _seat: seat };
+    let (due, latest, over) = (VecDeque::new(), None, false);
+    let mut follower = Follower { api, tenant, job: id, waiter, after, due, latest, over, heartbeat, _seat: seat };
     follower.take(history);
     if follower.over && follower.due.is_empty() {
         // An EventSource takes this for the end and comes no more.
@@ -81,6 +81,8 @@ struct Follower {
     after: Option<EventId>,
     /// To be told: at most what one read of the ledger brought.
     due: VecDeque<Event>,
+    /// What the ledger told last, for the log.
+    latest: Option<Event>,
     /// Nothing comes after these.
     over: bool,
     heartbeat: Instant,
@@ -102,7 +104,7 @@ impl Follower {
             match self.api.desk_of(&self.tenant).history(self.job).await {
                 Ok(Some(history)) => self.take(history),
                 Ok(None) => return None, // purged
-                Err(error) => tracing::debug!(job.id = %self.job, %error, "a stream waits for the ledger"),
+                Err(error) => self.waits(&error),
             }
             if self.due.is_empty() && self.heartbeat <= Instant::now() {
                 return Some((sse::HEARTBEAT, self.rested()));
@@ -110,7 +112,15 @@ impl Follower {
         }
     }
 
+    fn waits(&self, error: &LedgerError) {
+        let latest = self.latest.as_ref();
+        let (kind, attempt) = (latest.map(|event| event.kind.as_str()), latest.map(|event| event.attempt));
+        let correlation_id = latest.and_then(|event| event.correlation_id.as_deref());
+        tracing::debug!(job.id = %self.job, job.kind = kind, attempt, correlation_id, %error, "a stream waits for the ledger");
+    }
+
     fn take(&mut self, history: Vec<Event>) {
+        self.latest = history.last().cloned();
         self.over = history.last().is_some_and(|last| last.state.is_terminal());
         let after = self.after;
         self.due = history.into_iter().filter(|event| Some(event.id()) > after).collect();

@@ -29,8 +29,10 @@ pub(super) struct KeyInPath(String);
 impl<S: Send + Sync> FromRequestParts<S> for KeyInPath {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(id)| Self(id)).map_err(|_| nothing("key", &parts.uri))
+        let path = Path::<String>::from_request_parts(parts, state).await.ok();
+        // PostgreSQL takes no text with a NUL in it, so there is no such key.
+        let path = path.filter(|Path(id)| !id.contains('\0'));
+        path.map(|Path(id)| Self(id)).ok_or_else(|| nothing("key", &parts.uri))
     }
 }
 

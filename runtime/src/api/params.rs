@@ -94,6 +94,10 @@ impl Params {
                 let message = format!("is no parameter of this call; it knows {}", known.join(", "));
                 return Err(Refusal::of_field(Fault::Malformed, name, message));
             }
+            // No ledger could look for it.
+            if value.contains('\0') {
+                return Err(Refusal::of_field(Fault::Malformed, name, "has a NUL in it"));
+            }
             if params.insert(name.clone(), value).is_some() {
                 return Err(Refusal::of_field(Fault::Malformed, name, "is given twice"));
             }
@@ -140,6 +144,11 @@ mod tests {
         let params = read("wait=5").unwrap();
         assert_eq!(params.get::<u64>("wait", "a number").unwrap(), Some(5));
         assert_eq!(params.get::<u64>("limit", "a number").unwrap(), None);
+    }
+
+    #[test]
+    fn a_value_that_no_ledger_can_look_for_is_refused() {
+        assert_eq!(read("wait=%00").unwrap_err().problem().errors[0].pointer, "wait");
     }
 
     #[test]

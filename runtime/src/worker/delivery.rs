@@ -4,8 +4,8 @@
 
 mod papers;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use longshore_sdk::{CancelReason, Cancellation, Context, JobId, Outcome, Seen, Trace, attempt};
@@ -59,14 +59,16 @@ struct Close {
 impl Shift {
     /// One delivery, to its ack or back to its queue.
     pub(super) async fn deliver(&self, delivery: Delivery, seat: Seat) {
-        match self.work_on(&delivery, seat).await {
+        let attempt = OnceLock::new();
+        match self.work_on(&delivery, seat, &attempt).await {
             Ok(()) => delivery.ack(), // last
             Err(trouble) => {
                 // Read again, for this is rare and every line about a job says which.
                 let job = message::read(&delivery).ok().map(|message| tracing::field::display(message.job));
                 let (kind, correlation_id) = (&delivery.kind, &delivery.correlation_id);
                 let trace_id = delivery.trace.as_ref().map(Trace::trace_id);
-                tracing::warn!(job.id = job, job.kind = kind, correlation_id, trace_id, %trouble, "a delivery goes back to its queue");
+                let attempt = attempt.get(); // nobody knows that of a job whose claim had no answer
+                tracing::warn!(job.id = job, job.kind = kind, attempt, correlation_id, trace_id, %trouble, "a delivery goes back to its queue");
                 self.pause(TROUBLE_PAUSE).await;
                 drop(delivery); // a dropped delivery returns
             }
@@ -74,16 +76,18 @@ impl Shift {
     }
 
     /// From top to bottom. Any `?` gives the delivery back; it comes again, and its claim finds how far we came.
-    async fn work_on(&self, delivery: &Delivery, seat: Seat) -> Result<(), Trouble> {
+    /// `attempt` is filled in once there is one.
+    async fn work_on(&self, delivery: &Delivery, seat: Seat, attempt: &OnceLock<u32>) -> Result<(), Trouble> {
         let message = match message::read(delivery) {
             Ok(message) => message,
             Err(reason) => return Ok(self.broker.bury(delivery, &reason).await?),
         };
         let job = match self.claim(message, delivery, &seat).await? {
             Claimed::Run(job) => job,
-            Claimed::Suspect => return self.work_alone(delivery, seat).await,
+            Claimed::Suspect => return self.work_alone(delivery, seat, attempt).await,
             other => return self.pass(delivery, other).await,
         };
+        attempt.get_or_init(|| job.fence.attempt);
         let traced = traces::attempt(&job, delivery.trace.as_ref());
         let here = traced.here().or_else(|| job.trace.clone());
         let lines = lines(here.as_ref());
@@ -136,12 +140,12 @@ impl Shift {
     }
 
     /// A job that has been lost with its workers runs while nothing else does, so that a poison job convicts itself.
-    async fn work_alone(&self, delivery: &Delivery, seat: Seat) -> Result<(), Trouble> {
+    async fn work_alone(&self, delivery: &Delivery, seat: Seat, attempt: &OnceLock<u32>) -> Result<(), Trouble> {
         drop(seat);
         tokio::select! {
             biased;
             () = self.draining.cancelled() => Err(Trouble::Draining),
-            alone = self.slots.take_all() => Box::pin(self.work_on(delivery, alone)).await,
+            alone = self.slots.take_all() => Box::pin(self.work_on(delivery, alone, attempt)).await,
         }
     }
 

@@ -1,7 +1,7 @@
 """A thin client of Longshore for Python, on the standard library alone.
 
 The shapes are in `longshore.api`, which is generated from the server's own description (`make clients`); this file adds the calls
-that most callers make, and no opinion. It never submits twice by itself and follows no redirect to another host.
+that most callers make, and no opinion. It never submits twice by itself and follows no redirect, which would carry the key along.
 
     jobs = Client("http://127.0.0.1:7070")
     job = jobs.submit("csv.import", {...}, idempotency_key="order-7")
@@ -34,6 +34,13 @@ class Refused(Exception):
         self.problem = problem
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like others, and none that this client knows."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class Client:
     """One Longshore, at `base_url`."""
 
@@ -41,6 +48,7 @@ class Client:
         self._base = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = timeout
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def submit(self, kind: str, payload: Any, *, idempotency_key: str | None = None, **options: Any) -> JobView:
         """Submits a job. With a key a repeat is harmless, so choose one to repeat a submit whose answer was lost."""
@@ -84,7 +92,7 @@ class Client:
     def _open(self, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout: float | None = None) -> Any:
         request = urllib.request.Request(self._base + path, data, {**self._headers, **headers}, method=method)
         try:
-            return urllib.request.urlopen(request, timeout=timeout or self._timeout)
+            return self._opener.open(request, timeout=timeout or self._timeout)
         except urllib.error.HTTPError as error:
             raise Refused(error.code, _problem(error)) from None
 

@@ -10,6 +10,7 @@ use super::handle::{passes, random, retry_wait};
 use super::sse::{Frame, Frames, Opened};
 use super::{Client, ClientError};
 use crate::api::{Event, JobState, StreamGap};
+use crate::wire::JobId;
 
 /// Which events to follow; what is left out narrows nothing.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,8 @@ pub enum Told {
 /// All that happens, without an end. Dropping it leaves the stream.
 pub struct Events {
     client: Client,
+    /// One job's alone, for its handle.
+    job: Option<JobId>,
     filter: EventFilter,
     frames: Option<Frames>,
     /// Tries since something was heard, and when that was.
@@ -44,7 +47,22 @@ pub struct Events {
 impl Client {
     /// Follows all jobs.
     pub fn events(&self, filter: EventFilter) -> Events {
-        Events { client: self.clone(), filter, frames: None, failures: 0, heard: None }
+        Events { client: self.clone(), job: None, filter, frames: None, failures: 0, heard: None }
+    }
+
+    /// Follows one job, to its end.
+    pub(super) fn events_of(&self, job: JobId) -> impl Stream<Item = Result<Event, ClientError>> + Send + use<> {
+        let events = Events { job: Some(job), ..self.events(EventFilter::default()) };
+        futures_util::stream::unfold(Some(events), |events| async move {
+            let mut events = events?;
+            let told = match events.next().await {
+                Ok(Told::Event(event)) => Ok(*event),
+                Ok(Told::Gap(gap)) => Err(ClientError::Protocol(format!("a job's stream has no gaps: {}", gap.detail))),
+                Err(error) => Err(error),
+            };
+            let goes_on = told.as_ref().is_ok_and(|event| !event.data.state.is_terminal());
+            Some((told, goes_on.then_some(events)))
+        })
     }
 }
 
@@ -63,7 +81,7 @@ impl Events {
             match self.client.transport.open_stream(self.url(), self.place()).await {
                 Ok(Opened::Frames(frames)) => self.frames = Some(*frames),
                 Ok(Opened::Over | Opened::Unspoken) => {
-                    return Err(ClientError::Protocol("the server has no stream of all events".into()));
+                    return Err(ClientError::Protocol("the server has no such stream of events".into()));
                 }
                 Err(error) => self.rest(error).await?,
             }
@@ -115,13 +133,16 @@ impl Events {
         if patience.is_zero() || !passes(&error) {
             return Err(error);
         }
-        tracing::warn!(%error, failures = self.failures, "the stream of all events broke; taking it up again");
+        tracing::warn!(%error, failures = self.failures, "a stream of events broke; taking it up again");
         tokio::time::sleep(retry_wait(self.failures, random()).min(patience)).await;
         self.failures += 1;
         Ok(())
     }
 
     fn url(&self) -> reqwest::Url {
+        if let Some(job) = self.job {
+            return self.client.transport.url(&["v1", "jobs", &job.to_string(), "events"]);
+        }
         let mut url = self.client.transport.url(&["v1", "events"]);
         let EventFilter { kinds, states, .. } = &self.filter;
         if !kinds.is_empty() {

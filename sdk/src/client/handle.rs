@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::promise::{News, Polls, Promise};
 use super::{Client, ClientError};
-use crate::api::{JobState, JobView};
+use crate::api::{Event, JobState, JobView};
 use crate::context::Progress;
 use crate::outcome::ErrorReport;
 use crate::wire::JobId;
@@ -71,6 +71,13 @@ impl<T> JobHandle<T> {
                 Ok(News::Settled(_)) | Err(_) => None,
             }
         }))
+    }
+
+    /// All that happens to the job, in its order and without repeats, up to its end; of its progress the newest is sure to come. A
+    /// stream that breaks is taken up where it was, at whatever server answers then, up to the client's patience; an error is the
+    /// last that comes.
+    pub fn events(&self) -> Pin<Box<dyn Stream<Item = Result<Event, ClientError>> + Send>> {
+        Box::pin(self.client.events_of(self.id))
     }
 
     /// The job's id.

@@ -5,6 +5,7 @@ mod calls;
 mod roads;
 mod server;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use schemars::JsonSchema;
@@ -186,6 +187,7 @@ async fn every_option_of_a_submit_travels() {
         metadata: Some(Map::from_iter([("order".into(), Value::from(7))])),
         correlation_id: Some("c-1".into()),
         unique_key: Some("u-1".into()),
+        webhook: Some(JobWebhook { url: "https://a.example".into(), secret: None, events: None }),
         idempotency_key: Some("k-1".into()),
         trace: Trace::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")),
     };
@@ -199,9 +201,15 @@ async fn every_option_of_a_submit_travels() {
     assert!(request.head.contains("tracestate: vendor=1"));
     let sent = concat!(
         r#"{"kind":"other.kind","payload":[1, 2],"run_at":"2026-01-02T03:04:05Z","delay_seconds":1.5,"#,
-        r#""priority":"low","timeout_seconds":9.0,"max_attempts":2,"metadata":{"order":7},"correlation_id":"c-1","unique_key":"u-1"}"#
+        r#""priority":"low","timeout_seconds":9.0,"max_attempts":2,"metadata":{"order":7},"correlation_id":"c-1","unique_key":"u-1","#,
+        r#""webhook":{"url":"https://a.example"}}"#
     );
     assert_eq!(request.body, sent);
+    // What the API takes and this cannot say would be missing in `sent`.
+    let sent: Map<String, Value> = serde_json::from_str(sent).unwrap();
+    let shape = schemars::schema_for!(SubmitRequest);
+    let fields = shape.get("properties").and_then(Value::as_object).unwrap();
+    assert_eq!(fields.keys().collect::<BTreeSet<_>>(), sent.keys().collect::<BTreeSet<_>>());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
  * A thin client of Longshore for browsers and Node (18 and later), on `fetch` alone.
  *
  * The shapes are in `api.ts`, which is generated from the server's own description (`make clients`); this file adds the calls that
- * most callers make, and no opinion. It never submits twice by itself.
+ * most callers make, and no opinion. It never submits twice by itself and follows no redirect, which would carry the key along.
  */
 import type { components } from "./api";
 
@@ -91,7 +91,7 @@ export class Client {
   private async call(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
     if (this.apiKey) headers.set("authorization", `Bearer ${this.apiKey}`);
-    const answer = await fetch(this.baseUrl.replace(/\/+$/, "") + path, { ...init, headers });
+    const answer = await fetch(this.baseUrl.replace(/\/+$/, "") + path, { ...init, headers, redirect: "error" });
     if (answer.ok) return answer;
     const ours = answer.headers.get("content-type")?.startsWith("application/problem+json");
     throw new Refused(answer.status, ours ? await answer.json() : undefined);

@@ -19,14 +19,18 @@ pub(crate) const AUDIENCE: &str = "longshore";
 
 /// A stage that takes nobody but whom this issuer vouches for.
 pub(crate) async fn stage(issuer: &Issuer) -> Result<Stage> {
-    Stage::embedded_with(&[
+    Stage::embedded_with(&variables(issuer)).await
+}
+
+/// What such a stage is told.
+pub(crate) fn variables(issuer: &Issuer) -> [(&str, &str); 5] {
+    [
         ("LONGSHORE_AUTH_ANONYMOUS", "never"),
         ("LONGSHORE_AUTH_OIDC_ISSUER", issuer.url()),
         ("LONGSHORE_AUTH_OIDC_AUDIENCE", AUDIENCE),
         ("LONGSHORE_AUTH_OIDC_LEEWAY", "2"),
         ("LONGSHORE_AUTH_OIDC_REFETCH", "2"),
-    ])
-    .await
+    ]
 }
 
 struct House {

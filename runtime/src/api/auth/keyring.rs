@@ -66,8 +66,17 @@ impl Keyring {
 
     /// The key with this id.
     pub(in crate::api) async fn find(&self, id: &str) -> ledger::Answer<Option<Arc<Known>>> {
+        self.find_within(id, self.fresh).await
+    }
+
+    /// The same for somebody who looks every `pause`: what he finds is never older than others' when he looks again.
+    pub(in crate::api) async fn find_every(&self, id: &str, pause: Duration) -> ledger::Answer<Option<Arc<Known>>> {
+        self.find_within(id, self.fresh.saturating_sub(pause)).await
+    }
+
+    async fn find_within(&self, id: &str, fresh: Duration) -> ledger::Answer<Option<Arc<Known>>> {
         let asked = Instant::now();
-        if let Some(found) = self.remembered(id) {
+        if let Some(found) = self.remembered(id, fresh) {
             return Ok(found);
         }
         let found = self.ledger.key(id).await?.map(|key| Arc::new(Known::of(key)));
@@ -84,9 +93,9 @@ impl Keyring {
     }
 
     #[expect(clippy::option_option, reason = "not remembered, or remembered as a key that there is not")]
-    fn remembered(&self, id: &str) -> Option<Option<Arc<Known>>> {
+    fn remembered(&self, id: &str, fresh: Duration) -> Option<Option<Arc<Known>>> {
         let known = self.known.lock().expect("no panic while held");
-        known.get(id).filter(|(asked, _)| asked.elapsed() < self.fresh).map(|(_, found)| found.clone())
+        known.get(id).filter(|(asked, _)| asked.elapsed() < fresh).map(|(_, found)| found.clone())
     }
 
     /// This process need not wait for what it did itself.
