@@ -22,6 +22,8 @@ use crate::tenant::Tenant;
 /// An announcement that the broker neither takes nor refuses is left to the relay within this time, and only then owed in the ledger:
 /// readers are resumed this much earlier, and told twice what lies within it.
 const OVERLAP_US: i64 = 10_000_000;
+/// A page of long events is short: a reader that takes nothing holds one of them.
+const PAGE_BYTES: usize = 64 * 1024;
 /// The ledger's answers that wait for something to be heard after them.
 const MOST_ANSWERS: usize = 64;
 /// What an event costs beside its body.
@@ -213,12 +215,22 @@ impl Ring {
     }
 
     /// Those that are `wanted` among the next `limit` events, each with the place after it, and the place after all; `None` if some of
-    /// them are gone.
+    /// them are gone. It ends early with the one that makes the bodies longer than [`PAGE_BYTES`].
     pub(super) fn read(&self, from: Cursor, limit: usize, wanted: impl Fn(&Happened) -> bool) -> Option<Page> {
         let from = usize::try_from(from.next.checked_sub(self.first)?).ok().filter(|_| from.epoch == self.epoch)?;
         let until = self.entries.len().min(from + limit);
-        let entries = self.entries.range(from.min(until)..until).enumerate().filter(|(_, entry)| wanted(&entry.event));
-        let events = entries.map(|(index, entry)| (self.place(from + index + 1), entry.event.clone())).collect();
+        let (mut events, mut bytes) = (vec![], 0);
+        for index in from..until {
+            let event = &self.entries[index].event;
+            if !wanted(event) {
+                continue;
+            }
+            events.push((self.place(index + 1), event.clone()));
+            bytes += event.body.len();
+            if bytes > PAGE_BYTES {
+                return Some(Page { events, end: self.place(index + 1) });
+            }
+        }
         Some(Page { events, end: self.place(until) })
     }
 

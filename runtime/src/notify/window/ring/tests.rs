@@ -84,6 +84,21 @@ fn another_process_that_heard_the_same_in_another_order_leaves_nothing_out() {
 }
 
 #[test]
+fn a_page_of_long_events_is_short_and_the_next_one_goes_on_behind_it() {
+    let long: Vec<Happened> =
+        (10..20).map(|second| Happened { body: vec![b'x'; 25_000].into(), ..event(second) }).collect();
+    let ring = ring(&long);
+    let (mut place, mut pages) = (ring.start(), vec![]);
+    while place != ring.end() {
+        let page = ring.read(place, 100, |_| true).unwrap();
+        assert!(page.events.len() <= 3, "{} events of 25 kB", page.events.len());
+        place = page.end;
+        pages.extend(page.events.into_iter().map(|(_, event)| event));
+    }
+    assert_eq!(pages, long);
+}
+
+#[test]
 fn a_repeat_is_told_once() {
     let event = event(10);
     assert_eq!(ring(&[event.clone(), event.clone()]).entries.len(), 1);
