@@ -235,9 +235,10 @@ impl Messenger {
 
     /// A delivery is given up. So is its subscription when nothing has reached it for too long; a ledger that does not answer now is
     /// asked again with the next dead letter.
-    async fn exhausted(&self, errand: &Errand, now: Timestamp) {
+    async fn exhausted(&self, context: &Context, errand: &Errand, now: Timestamp) {
         if let Err(error) = self.disable_if_dead(errand, now).await {
-            tracing::warn!(job.id = %errand.delivery.id, job.kind = KIND, %error, "whether its receiver is dead is not known");
+            let (attempt, correlation_id) = (context.attempt(), context.correlation_id());
+            tracing::warn!(job.id = %errand.delivery.id, job.kind = KIND, attempt, correlation_id, %error, "whether its receiver is dead is not known");
         }
     }
 
@@ -295,12 +296,12 @@ impl Executor for Messenger {
             Ok(Answered { status, .. }) => Ok(Delivered { status }),
             Err(Trouble::Refused { status: 410, .. }) => Err(self.gone(&errand, at).await?.into()),
             Err(Trouble::Url(refused)) => {
-                self.exhausted(&errand, at).await;
+                self.exhausted(context, &errand, at).await;
                 Err(Fatal::new("address_refused", refused).into())
             }
             Err(trouble) => {
                 if self.settings.is_last(context.charged()) {
-                    self.exhausted(&errand, clock::now()).await;
+                    self.exhausted(context, &errand, clock::now()).await;
                 }
                 Err(self.again(context, &trouble))
             }

@@ -65,6 +65,15 @@ async fn submit_on(world: Arc<World>, over: Arc<AtomicBool>, next: Arc<AtomicUsi
     }
 }
 
+/// When all is settled, each worker that lives is given something to begin: one whose executor looped to the very end has to show
+/// that it lives still.
+pub async fn last_call(world: &World) -> Result<()> {
+    for number in 0..2 * world.plan.workers * world.plan.slots {
+        world.submit(&format!("last-{number}"), &json!({"work_ms": 50}), "normal").await?;
+    }
+    Ok(())
+}
+
 /// Between two submits of one client, so that the planned jobs are spread over the expected time.
 fn pace(plan: &Plan) -> Duration {
     plan.span * u32::try_from(CLIENTS).unwrap_or(1) / u32::try_from(plan.jobs.max(1)).unwrap_or(u32::MAX)
@@ -87,7 +96,7 @@ pub fn sinners(jobs: usize, which: Sin) -> usize {
 fn sin(number: usize) -> Option<Sin> {
     match number % 2_000 {
         n if n % 200 == 50 => Some(Sin::Panic),
-        300 => Some(Sin::Loop),
+        300 | 600 | 900 => Some(Sin::Loop),
         500 => Some(Sin::Abort),
         700 => Some(Sin::OutOfMemory),
         _ => None,

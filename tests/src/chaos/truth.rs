@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::deed::Deed;
 use super::ears::End;
 use super::fault::Fault;
+use super::load;
 use super::sins::Account;
 use super::watchman::Seen;
 use super::world::World;
@@ -93,6 +94,13 @@ impl Truth {
     }
 
     async fn wait_for_the_end(&mut self, world: &World) {
+        self.wait_until_settled(world).await;
+        let called = load::last_call(world).await;
+        self.must("the last jobs are not taken", called);
+        self.wait_until_settled(world).await;
+    }
+
+    async fn wait_until_settled(&mut self, world: &World) {
         let open = "select count(*) from jobs where state in (0, 1)";
         let settled = || async { world.eye.count(open, &[]).await.is_ok_and(|open| open == 0).then_some(()) };
         if let Err(error) = poll("all jobs to be settled", world.plan.patience, settled).await {
