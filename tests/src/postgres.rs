@@ -127,16 +127,27 @@ impl Postgres {
 
     /// Kills the postmaster and its backends as a power cut would. What was committed is on the disk.
     pub async fn kill9(&self) -> Result<()> {
-        let (server, backends) = (self.process(), procfs::descendants(self.process().pid()));
+        let server = self.process();
         // The postmaster first, or it would notice a dead backend and restart the others by itself.
         server.kill_9();
-        for backend in backends.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
-            let _ = rustix::process::kill_process(backend, Signal::KILL);
-        }
         server.wait(STOP).await?;
         // A new postmaster asks whether the old one's number lives, and a zombie's does.
         server.bury();
-        Ok(())
+        self.kill_backends().await
+    }
+
+    /// Until none is left, found by where they work: one that was born while the postmaster died is nobody's child, and waits for ever
+    /// for a lock of the dead (seen once in a storm: no new postmaster starts while it does).
+    async fn kill_backends(&self) -> Result<()> {
+        let data = data(self.home.path()).canonicalize()?;
+        let gone = || async {
+            let left = procfs::at_work_in(&data);
+            for backend in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+                let _ = rustix::process::kill_process(backend, Signal::KILL);
+            }
+            left.is_empty().then_some(())
+        };
+        poll("the backends to be gone", STOP, gone).await
     }
 
     /// Stops it in good order: connections are cut, everything is written.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
 /// Whether a process with this number runs.
 pub fn alive(pid: u32) -> bool {
@@ -34,6 +35,13 @@ pub fn marked(name: &str, value: &str) -> Vec<u32> {
         environment.split(|byte| *byte == 0).any(|one| one == mark)
     };
     everyone().map(|stat| stat.pid).filter(|pid| alive(*pid) && has(*pid)).collect()
+}
+
+/// The processes that live and are at work in this directory.
+pub fn at_work_in(directory: &Path) -> Vec<u32> {
+    // Of a stranger it may not be read, and he is in none of our directories.
+    let is_there = |pid: u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place == directory);
+    everyone().map(|stat| stat.pid).filter(|pid| alive(*pid) && is_there(*pid)).collect()
 }
 
 /// The most memory that a process ever had.
@@ -83,6 +91,22 @@ mod tests {
         while alive(marked[0]) {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn an_orphan_is_known_by_the_directory_it_works_in() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        let mut parent = Command::new("sh");
+        parent.args(["-c", "setsid sleep 600 &"]).current_dir(&place).stdout(Stdio::null()).stderr(Stdio::null());
+        parent.status().unwrap();
+        let there = at_work_in(&place);
+        assert_eq!(there.len(), 1, "{there:?}");
+        Command::new("kill").arg(there[0].to_string()).status().unwrap();
+        while alive(there[0]) {
+            std::thread::yield_now();
+        }
+        assert!(at_work_in(&place).is_empty());
     }
 
     #[test]
