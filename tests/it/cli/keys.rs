@@ -28,6 +28,14 @@ async fn migrated() -> Result<String> {
     Ok(database)
 }
 
+const DAY: i64 = 24 * 3600;
+
+/// For how many seconds a key was made.
+fn lifetime(key: &serde_json::Value) -> Result<i64> {
+    let at = |field: &str| -> Result<jiff::Timestamp> { Ok(key[field].as_str().context("no moment")?.parse()?) };
+    Ok(at("expires_at")?.as_second() - at("created_at")?.as_second())
+}
+
 #[tokio::test]
 async fn a_key_is_made_listed_rotated_and_revoked_in_json() -> Result<()> {
     let database = migrated().await?;
@@ -41,6 +49,7 @@ async fn a_key_is_made_listed_rotated_and_revoked_in_json() -> Result<()> {
     );
     let new = on(&database, &["rotate", id, "--overlap", "1h", "--json"]).await?.json()?;
     ensure!(new["tenant"] == "north" && new["good"] == true && new["id"] != id, "{new}");
+    ensure!(lifetime(&made)? == 90 * DAY && lifetime(&new)? == 90 * DAY, "it lives as long as its predecessor: {new}");
     let revoked = on(&database, &["revoke", id, "--json"]).await?.json()?;
     ensure!(revoked["revoked"] == true, "{revoked}");
     let list = on(&database, &["list", "--tenant", "north", "--json"]).await?;

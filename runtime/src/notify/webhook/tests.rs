@@ -53,6 +53,14 @@ fn a_receiver_is_given_up_when_it_has_failed_for_as_long_as_is_borne_and_not_bef
 }
 
 #[test]
+fn what_is_put_off_waits_longer_each_time_up_to_a_bound() {
+    let settings = WebhookSettings { timeout: Duration::from_secs(10), ..WebhookSettings::default() };
+    let waits = [0, 1, 2, 5, 6, u32::MAX].map(|times| settings.put_off(times, 0.5).as_secs());
+    assert_eq!(waits, [10, 20, 40, 320, 320, 320]);
+    assert_eq!([0.0, 1.0].map(|luck| settings.put_off(0, luck).as_millis()), [7500, 12500], "not all at one moment");
+}
+
+#[test]
 fn the_wait_that_a_receiver_asks_for_wins_within_a_second_and_a_day() {
     let settings = WebhookSettings::default();
     let asked = |seconds| settings.wait(3, Some(Duration::from_secs(seconds)), 0.5).as_secs();
