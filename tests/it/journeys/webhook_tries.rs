@@ -42,6 +42,29 @@ async fn a_receiver_that_takes_and_never_answers_is_late_and_tried_again() -> Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_does_not_answer_keeps_no_other_waiting() -> Result<()> {
+    let variables = [("LONGSHORE_WEBHOOKS_CONCURRENCY", "2"), ("LONGSHORE_WEBHOOKS_TIMEOUT", "1")];
+    let stage = Stage::embedded_with(&variables).await?;
+    let silent = Receiver::start(|_, _| Reply::never()).await?;
+    let well = Receiver::start(|_, _| Reply::of(204)).await?;
+    let (slow, _) = subscribe(&stage, json!({"url": silent.url()})).await?;
+    let (quick, _) = subscribe(&stage, json!({"url": well.url()})).await?;
+    for _ in 0..20 {
+        test(&stage, &slow).await?;
+    }
+    test(&stage, &quick).await?;
+    well.until(1, PATIENCE).await?;
+    let tried = silent.count();
+    ensure!((2..10).contains(&tried), "of the 20 before it, {tried} were tried first");
+    // What was put off was not tried, is charged nothing, and has its turn later.
+    let page = stage.http.get(&format!("/v1/webhooks/{slow}/deliveries?limit=100")).await?.expect(200)?.json()?;
+    let all = page["deliveries"].as_array().context("no deliveries")?;
+    let waits = |one: &&Value| one["state"] == "pending" && one["tries"].as_array().is_none_or(Vec::is_empty);
+    ensure!(all.len() == 20 && all.iter().filter(waits).count() >= 10, "{page}");
+    Ok(())
+}
+
 /// Unequal, and so far apart that none passes for another.
 const SCHEDULE: [f64; 3] = [3.0, 9.0, 5.0];
 
