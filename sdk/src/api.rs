@@ -278,8 +278,10 @@ pub enum AttemptOutcome {
     Canceled,
     /// Handed back on a drain, or put off by its executor.
     Yielded,
-    /// Its worker's lease ended.
+    /// Its worker's lease ended, and nobody saw why.
     Lost,
+    /// Its worker's process ended under it; the error says by which signal.
+    Crashed,
     /// Its worker never started it and gave it back.
     HandedBack,
     /// Taken from its executor at the end of a drain's grace.

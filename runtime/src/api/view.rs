@@ -160,6 +160,7 @@ fn outcome(ended: Ended) -> AttemptOutcome {
         Ended::Canceled => AttemptOutcome::Canceled,
         Ended::Yielded => AttemptOutcome::Yielded,
         Ended::Lost => AttemptOutcome::Lost,
+        Ended::Crashed => AttemptOutcome::Crashed,
         Ended::HandedBack => AttemptOutcome::HandedBack,
         Ended::Drained => AttemptOutcome::Drained,
     }

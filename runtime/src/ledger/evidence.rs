@@ -1,8 +1,21 @@
 //! What is known of an attempt that went with its worker: nobody was there to tell, so it is what its heartbeats and its progress told
 //! before. Pure words, the same from every ledger.
 
-/// The history's line of a lost attempt, before what is known of its worker.
-pub(super) const LOST: &str = "the worker lost its lease while it ran this attempt";
+use super::Ended;
+
+/// How an attempt ended that went with its worker: its guard saw the process end, or nobody saw anything.
+pub(super) fn ended(ending: Option<&str>) -> Ended {
+    ending.map_or(Ended::Lost, |_| Ended::Crashed)
+}
+
+/// The history's line of such an attempt, before what is known of its worker: a code and a sentence.
+pub(super) fn of_attempt(ended: Ended) -> (&'static str, &'static str) {
+    match ended {
+        Ended::Crashed => ("worker_crashed", "the worker's process ended while it ran this attempt"),
+        _ => ("worker_lost", "the worker lost its lease while it ran this attempt"),
+    }
+}
+
 /// Why a job is a dead letter that failed no attempt.
 pub(super) const POISON: &str =
     "every worker that ran this job alone was lost; mend its executor or its input, then replay it";
@@ -22,6 +35,12 @@ pub(super) fn of_progress(fraction: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_end_was_seen_has_crashed_and_of_others_nobody_knows() {
+        assert_eq!((ended(Some("was killed by SIGSEGV")), ended(None)), (Ended::Crashed, Ended::Lost));
+        assert_ne!(of_attempt(Ended::Crashed), of_attempt(Ended::Lost));
+    }
 
     #[test]
     fn what_is_not_known_is_not_told() {

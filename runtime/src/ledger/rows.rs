@@ -162,6 +162,8 @@ pub enum Ended {
     Yielded,
     /// Its worker was lost.
     Lost,
+    /// Its worker's process ended under it, and the guard saw how.
+    Crashed,
     /// It was handed back by a worker that never ran it.
     HandedBack,
     /// It was taken from its executor at the end of a drain's grace.
@@ -170,7 +172,7 @@ pub enum Ended {
 
 impl Ended {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Error,
         Self::Timeout,
@@ -179,6 +181,7 @@ impl Ended {
         Self::Canceled,
         Self::Yielded,
         Self::Lost,
+        Self::Crashed,
         Self::HandedBack,
         Self::Drained,
     ];
@@ -194,6 +197,7 @@ impl Ended {
             Self::Canceled => "canceled",
             Self::Yielded => "yielded",
             Self::Lost => "lost",
+            Self::Crashed => "crashed",
             Self::HandedBack => "handed_back",
             Self::Drained => "drained",
         }

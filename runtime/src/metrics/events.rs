@@ -81,7 +81,7 @@ impl Metrics {
     pub fn rescued(&self, rescued: &[Rescued]) {
         for job in rescued {
             self.count(Name::Rescued, 0);
-            self.outcome(&job.kind, Ended::Lost, job.state);
+            self.outcome(&job.kind, job.ended, job.state);
         }
     }
 

@@ -29,9 +29,9 @@ impl Role {
 pub const OTHER: &str = "_OTHER";
 
 /// How attempts end in their worker's hands, and how the rescuer ends them.
-pub const OUTCOMES: [&str; 9] =
-    ["done", "error", "timeout", "panic", "fatal", "canceled", "yielded", "lost", "drained"];
-/// Why another attempt is made.
+pub const OUTCOMES: [&str; 10] =
+    ["done", "error", "timeout", "panic", "fatal", "canceled", "yielded", "lost", "crashed", "drained"];
+/// Why another attempt is made; `lost`: it went with its worker, whether somebody saw how or not.
 pub const RETRY_CAUSES: [&str; 4] = ["error", "timeout", "panic", "lost"];
 /// Why a job is a dead letter; `lost`: it took too many workers with it.
 pub const DEATH_CAUSES: [&str; 5] = ["error", "timeout", "panic", "fatal", "lost"];
@@ -155,12 +155,17 @@ pub fn outcome(ended: Ended) -> Option<usize> {
 
 /// The place of an ending among the [`RETRY_CAUSES`]; what costs no attempt is none.
 pub fn retry_cause(ended: Ended) -> Option<usize> {
-    RETRY_CAUSES.iter().position(|word| *word == ended.word())
+    RETRY_CAUSES.iter().position(|word| *word == cause(ended))
 }
 
 /// The place of an ending among the [`DEATH_CAUSES`].
 pub fn death_cause(ended: Ended) -> Option<usize> {
-    DEATH_CAUSES.iter().position(|word| *word == ended.word())
+    DEATH_CAUSES.iter().position(|word| *word == cause(ended))
+}
+
+fn cause(ended: Ended) -> &'static str {
+    let with_its_worker = ended == Ended::Crashed;
+    if with_its_worker { Ended::Lost.word() } else { ended.word() }
 }
 
 /// The place of an error among the [`LEDGER_ERRORS`].
@@ -183,6 +188,8 @@ mod tests {
         }
         assert_eq!(outcome(Ended::Done), Some(0));
         assert_eq!((retry_cause(Ended::Yielded), death_cause(Ended::Canceled)), (None, None));
+        assert_eq!(retry_cause(Ended::Crashed), retry_cause(Ended::Lost));
+        assert!(death_cause(Ended::Crashed).is_some_and(|place| DEATH_CAUSES[place] == "lost"));
     }
 
     #[test]

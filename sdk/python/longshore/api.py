@@ -21,7 +21,7 @@ class ArtifactView(TypedDict):
     url: str
 
 
-AttemptOutcome: TypeAlias = Literal['done', 'error', 'timeout', 'panic', 'fatal', 'canceled', 'yielded', 'lost', 'handed_back', 'drained']
+AttemptOutcome: TypeAlias = Literal['done', 'error', 'timeout', 'panic', 'fatal', 'canceled', 'yielded', 'lost', 'crashed', 'handed_back', 'drained']
 
 
 class AuditLine(TypedDict):

@@ -377,7 +377,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Where a job stands, with its attempts, its result or its error.
+         * Where a job stands, with its attempts, its result or its error. Finished jobs are kept for a while (agents.keep_finished).
          * @description Needs the scope `read`, and is about the caller's own tenant.
          */
         get: operations["getJob"];
@@ -858,7 +858,7 @@ export interface components {
             url: string;
         };
         /** @description How an attempt ended. */
-        AttemptOutcome: "done" | "error" | "timeout" | "panic" | "fatal" | "canceled" | "yielded" | "lost" | "handed_back" | "drained";
+        AttemptOutcome: "done" | "error" | "timeout" | "panic" | "fatal" | "canceled" | "yielded" | "lost" | "crashed" | "handed_back" | "drained";
         /** @description One attempt of a job's history. */
         AttemptView: {
             /**

@@ -59,7 +59,7 @@ async fn a_guarded_worker_that_is_killed_keeps_its_jobs_from_nobody() -> Result<
     let job = stage.when(&id, "to run again", |job| job["state"] == "running").await?;
     assert_eq!(job["attempt"], 2, "{job}");
     let lost = &job["attempts"][0];
-    assert_eq!(lost["outcome"], "lost", "{job}");
+    assert_eq!((&lost["outcome"], &lost["error"]["code"]), (&json!("crashed"), &json!("worker_crashed")), "{job}");
     let told = lost["error"]["message"].as_str().context("the history says why")?;
     assert!(told.contains("; its process was killed by SIGKILL"), "{told}");
     assert!(told.contains(" MiB of memory"), "its heartbeats told of its memory: {told}");

@@ -173,7 +173,7 @@ impl Model {
         // Its own line says whether it recorded before.
         let mut lines = row.history.iter().zip(&row.enders);
         let recorded = |(number, ended): &(u32, Ended)| {
-            *number == held.attempt && !matches!(ended, Ended::Lost | Ended::HandedBack)
+            *number == held.attempt && !matches!(ended, Ended::Lost | Ended::Crashed | Ended::HandedBack)
         };
         let before = lines.any(|(line, ender)| recorded(line) && *ender == held.worker);
         if before { "before" } else { "fenced" }

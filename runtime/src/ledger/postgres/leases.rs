@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::read::{self, int, long_ms};
 use super::webhooks::{ended, tell};
-use crate::ledger::{Answer, Beat, BeatAnswer, Fence, Rescued, Whose, WorkerCard, WorkerRow, evidence};
+use crate::ledger::{Answer, Beat, BeatAnswer, Ended, Fence, Rescued, Whose, WorkerCard, WorkerRow, evidence};
 
 impl Postgres {
     pub(super) async fn enter_worker(&self, card: &WorkerCard, lease: Duration) -> Answer<Timestamp> {
@@ -81,8 +81,9 @@ impl Postgres {
             let sql = "select id, host, peak_memory, ending, announced_to from workers where $1 or lease_until <= now() limit 1 for update skip locked";
             let Some(dead) = transaction.query_opt(sql, &[&everyones]).await? else { return Ok(rescued) };
             let (worker, announced_to): (Uuid, Timestamp) = (dead.get("id"), dead.get("announced_to"));
+            let ended = evidence::ended(dead.get("ending"));
             let known = evidence::of_worker(dead.get("host"), dead.get("peak_memory"), dead.get("ending"));
-            rescued.extend(lose(&transaction, crash_limit, &known, "j.worker = $4", &[&worker]).await?);
+            rescued.extend(lose(&transaction, crash_limit, (ended, &known), "j.worker = $4", &[&worker]).await?);
             transaction
                 .execute(
                     "update jobs j set unannounced = true from attempts a \
@@ -98,9 +99,8 @@ impl Postgres {
     pub(super) async fn take_orphans(&self, crash_limit: u32) -> Answer<Vec<Rescued>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        let rescued =
-            lose(&transaction, crash_limit, "", "not exists (select from workers w where w.id = j.worker)", &[])
-                .await?;
+        let nobodys = "not exists (select from workers w where w.id = j.worker)";
+        let rescued = lose(&transaction, crash_limit, (evidence::ended(None), ""), nobodys, &[]).await?;
         transaction.commit().await?;
         Ok(rescued)
     }
@@ -119,15 +119,17 @@ impl Postgres {
 }
 
 /// Running jobs `whose` worker is gone become lost attempts: pending again and uncharged, canceled if a cancel was accepted,
-/// or failed as poison when they crashed their worker too often while nothing else ran there. `known` is the evidence of the worker.
+/// or failed as poison when they crashed their worker too often while nothing else ran there. `ended` and `known` are the evidence of
+/// the worker.
 async fn lose(
     transaction: &Transaction<'_>,
     crash_limit: u32,
-    known: &str,
+    (ended_so, known): (Ended, &str),
     whose: &str,
     params: super::Params<'_>,
 ) -> Answer<Vec<Rescued>> {
     let told = tell(&ended("true"));
+    let (word, (code, how)) = (ended_so.word(), evidence::of_attempt(ended_so));
     let sql = format!(
         "with lost as (select j.id, j.version, j.worker, {SHOWN} as shown from jobs j where j.state = 1 and {whose}), \
          moved as (update jobs j set \
@@ -141,27 +143,27 @@ async fn lose(
             from lost old where old.id = j.id and j.state = 1 and j.version = old.version \
             returning old.shown, j.id, j.kind, j.attempt, j.state, j.version, j.started_version, old.worker, j.started_at, j.tenant, j.correlation_id, j.trace, j.webhook), \
          history as (insert into attempts (job, attempt, worker, ended, error, started_at, started_version, version, state) \
-            select id, attempt, worker, 'lost', json_build_object('code', case when state = 3 then 'poison' else 'worker_lost' end, \
+            select id, attempt, worker, '{word}', json_build_object('code', case when state = 3 then 'poison' else '{code}' end, \
                     'message', case when state = 3 then $2::text else $3::text end || shown), \
                 started_at, started_version, version, state from moved on conflict do nothing){told} \
          select id, kind, attempt, state, worker, correlation_id from moved"
     );
-    let (poison, lost) = (format!("{}{known}", evidence::POISON), format!("{}{known}", evidence::LOST));
+    let (poison, lost) = (format!("{}{known}", evidence::POISON), format!("{how}{known}"));
     let (limit, mut all): (i32, Vec<&(dyn super::ToSql + Sync)>) = (int(crash_limit), vec![]);
     all.extend([&limit as &(dyn super::ToSql + Sync), &poison, &lost]);
     all.extend(params);
     let rows = transaction.query(&sql, &all).await?;
-    Ok(rows.iter().map(rescued).collect())
+    Ok(rows.iter().map(|row| rescued(row, ended_so)).collect())
 }
 
 /// [`evidence::of_progress`] in SQL.
 const SHOWN: &str =
     "coalesce('; the attempt had shown ' || floor(100 * (j.progress->>'fraction')::float8) || ' %', '')";
 
-fn rescued(row: &Row) -> Rescued {
+fn rescued(row: &Row, ended: Ended) -> Rescued {
     let worker = row.get::<_, Option<Uuid>>("worker").unwrap_or_default();
     let (fence, state) = (read::fence(row, worker), read::state(row));
-    Rescued { fence, kind: row.get("kind"), state, correlation_id: row.get("correlation_id") }
+    Rescued { fence, ended, kind: row.get("kind"), state, correlation_id: row.get("correlation_id") }
 }
 
 fn worker(row: &Row) -> WorkerRow {

@@ -153,7 +153,7 @@ impl Postgres {
     /// is left to write. One that was lost or handed back was ended by others, who see to its announcement.
     async fn recorded_before(&self, worker: Uuid, missing: &[(JobId, u32)]) -> Answer<HashMap<(JobId, u32), Event>> {
         let sql = "select job as id, attempt from unnest($1::uuid[], $2::int[]) as v(job, attempt) join attempts using (job, attempt) \
-             where worker = $3 and ended not in ('lost', 'handed_back')";
+             where worker = $3 and ended not in ('lost', 'crashed', 'handed_back')";
         let (jobs, attempts): (Vec<Uuid>, Vec<i32>) =
             missing.iter().map(|(job, attempt)| (job.0, int(*attempt))).unzip();
         let rows = self.query(sql, &[&jobs, &attempts, &worker]).await?;

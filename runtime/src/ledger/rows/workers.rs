@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use longshore_sdk::JobId;
 use uuid::Uuid;
 
-use super::Fence;
+use super::{Ended, Fence};
 use crate::job::state::State;
 
 /// A worker as it introduces itself.
@@ -86,6 +86,8 @@ pub struct Rescued {
     pub fence: Fence,
     /// The job's kind.
     pub kind: String,
+    /// How it ended: crashed, if its worker's guard told of it, or lost.
+    pub ended: Ended,
     /// Where the job is now: pending, canceled, or failed as poison.
     pub state: State,
     /// The id that follows the request.

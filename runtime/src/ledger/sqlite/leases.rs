@@ -72,12 +72,12 @@ pub(super) fn rescue_next(db: &Connection, now: i64, crash_limit: u32, whose: Wh
     let read = |row: &rusqlite::Row<'_>| {
         let ending: Option<String> = row.get(4)?;
         let known = evidence::of_worker(&row.get::<_, String>(2)?, row.get(3)?, ending.as_deref());
-        Ok((row.get(0)?, row.get::<_, i64>(1)?, known))
+        Ok((row.get(0)?, row.get::<_, i64>(1)?, Seen { ended: evidence::ended(ending.as_deref()), known }))
     };
     let dead = db.prepare_cached(sql)?.query_row((whose == Whose::Everyones, now), read).optional()?;
-    let Some((Id(worker), announced_to, known)) = dead else { return Ok(None) };
+    let Some((Id(worker), announced_to, seen)) = dead else { return Ok(None) };
     let running = columns::heads(db, "where state = 1 and worker = ?1", [Id(worker)])?;
-    let rescued = lose(db, now, crash_limit, &known, running)?;
+    let rescued = lose(db, now, crash_limit, &seen, running)?;
     db.prepare_cached(OWED)?.execute((Id(worker), announced_to))?;
     retire(db, worker)?;
     Ok(Some(rescued))
@@ -92,21 +92,26 @@ const OWED: &str = "update jobs set unannounced = 1 where seq in (select seq fro
 
 pub(super) fn rescue_orphans(db: &Connection, now: i64, crash_limit: u32) -> Answer<Vec<Rescued>> {
     let orphans = columns::heads(db, "where state = 1 and worker not in (select id from workers)", [])?;
-    lose(db, now, crash_limit, "", orphans)
+    lose(db, now, crash_limit, &Seen { ended: evidence::ended(None), known: String::new() }, orphans)
 }
 
-/// `known` is the evidence of their worker.
-fn lose(db: &Connection, now: i64, crash_limit: u32, known: &str, running: Vec<Head>) -> Answer<Vec<Rescued>> {
-    running.into_iter().map(|head| lose_one(db, now, crash_limit, known, head)).collect()
+/// How the attempts of a worker ended, and what is known of it.
+struct Seen {
+    ended: Ended,
+    known: String,
 }
 
-fn lose_one(db: &Connection, now: i64, crash_limit: u32, known: &str, head: Head) -> Answer<Rescued> {
-    let known = format!("{known}{}", evidence::of_progress(head.shown));
+fn lose(db: &Connection, now: i64, crash_limit: u32, seen: &Seen, running: Vec<Head>) -> Answer<Vec<Rescued>> {
+    running.into_iter().map(|head| lose_one(db, now, crash_limit, seen, head)).collect()
+}
+
+fn lose_one(db: &Connection, now: i64, crash_limit: u32, seen: &Seen, head: Head) -> Answer<Rescued> {
+    let known = format!("{}{}", seen.known, evidence::of_progress(head.shown));
     let leaving = lost(&head, crash_limit, &known, now);
     let fence = fence(&head, head.worker.unwrap_or_default());
-    let error = loss(&leaving, &known);
-    let event = leave(db, head, leaving, Ended::Lost, Some(&error), now)?;
-    Ok(Rescued { fence, kind: event.kind, state: event.state, correlation_id: event.correlation_id })
+    let error = loss(&leaving, seen.ended, &known);
+    let event = leave(db, head, leaving, seen.ended, Some(&error), now)?;
+    Ok(Rescued { fence, ended: seen.ended, kind: event.kind, state: event.state, correlation_id: event.correlation_id })
 }
 
 pub(super) fn workers(db: &Connection, now: i64) -> Answer<Vec<WorkerRow>> {

@@ -100,10 +100,11 @@ fn poison(known: &str) -> ErrorReport {
     ErrorReport::new("poison", format!("{}{known}", evidence::POISON))
 }
 
-/// What is told of a lost attempt: that it was lost, or that it was the one too many.
-pub(super) fn loss(leaving: &Leaving, known: &str) -> ErrorReport {
+/// What is told of an attempt that went with its worker: how, or that it was the one too many.
+pub(super) fn loss(leaving: &Leaving, ended: Ended, known: &str) -> ErrorReport {
     let poison = leaving.error.clone().filter(|_| leaving.to == State::Failed);
-    poison.unwrap_or_else(|| ErrorReport::new("worker_lost", format!("{}{known}", evidence::LOST)))
+    let (code, how) = evidence::of_attempt(ended);
+    poison.unwrap_or_else(|| ErrorReport::new(code, format!("{how}{known}")))
 }
 
 /// Carries it out. The mark of an earlier, unannounced transition stays: clearing it is the relay's.

@@ -141,7 +141,7 @@ fn record(db: &Connection, now: i64, worker: Uuid, record: &Record) -> Answer<Re
 /// that was lost or handed back was ended by others, who see to its announcement.
 fn before(db: &Connection, worker: Uuid, fence: Fence) -> Answer<Recorded> {
     let sql = "select 1 from attempts join jobs using (seq) where id = ?1 and attempts.attempt = ?2 and attempts.worker = ?3 \
-         and ended not in ('lost', 'handed_back')";
+         and ended not in ('lost', 'crashed', 'handed_back')";
     if !db.prepare_cached(sql)?.exists((Id(fence.job.0), fence.attempt, Id(worker)))? {
         return Ok(Recorded::Fenced);
     }

@@ -148,6 +148,9 @@ pub(super) async fn a_worker_that_is_known_to_be_gone_is_rescued_at_once(ledger:
     let lost = ledger.attempts(fence.job).await.unwrap().remove(0);
     let told = "; it ran on quay-1; its process was killed by SIGSEGV";
     assert!(lost.error.as_ref().is_some_and(|error| error.message.ends_with(told)), "{lost:?}");
+    assert_eq!((lost.ended, lost.error.map(|error| error.code)), (Ended::Crashed, Some("worker_crashed".into())));
+    let late = record(&*ledger, fence, complete()).await;
+    assert!(matches!(late, Recorded::Fenced), "others ended it: {late:?}");
 }
 
 pub(super) async fn what_the_dead_had_not_announced_is_owed_whoever_has_settled_it_since(ledger: Arc<dyn Ledger>) {
