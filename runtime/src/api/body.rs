@@ -1,14 +1,15 @@
-//! Reading a request's body: at most so many bytes, and never waiting long for the next one. Bodies are not decompressed.
+//! Reading a request's body: at most so many bytes, never waiting long for the next one, nor for all of them. Bodies are not decompressed.
 //! An upload is handed on as a stream and never held; JSON is read whole and an error in it is told with its place.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::problem::{Answer, Fault, Refusal};
 
@@ -17,33 +18,78 @@ use super::problem::{Answer, Fault, Refusal};
 pub(super) enum BodyError {
     #[error("nothing came for {0:?}")]
     TooSlow(Duration),
+    #[error("it came slower than {0} bytes a second")]
+    Trickles(u32),
     #[error("{0}")]
     Broken(axum::Error),
 }
 
-/// The body as a stream that fails when nothing comes for `idle`.
-pub(super) fn stream(body: Body, idle: Duration) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
-    futures_util::stream::unfold(Some(body.into_data_stream()), move |open| async move {
-        let mut open = open?;
-        match tokio::time::timeout(idle, open.next()).await {
+impl BodyError {
+    /// The same, where its sender was too slow; else it broke.
+    pub(super) fn slow(&self) -> Option<Self> {
+        match self {
+            Self::TooSlow(idle) => Some(Self::TooSlow(*idle)),
+            Self::Trickles(rate) => Some(Self::Trickles(*rate)),
+            Self::Broken(_) => None,
+        }
+    }
+}
+
+/// How a body has to come: never nothing for `idle`, and once it is older than that, so many bytes a second on the whole (0: any), so that
+/// nobody keeps a place for days with a byte now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flow {
+    pub(super) idle: Duration,
+    pub(super) rate: u32,
+}
+
+impl Flow {
+    /// How long to wait for what comes next, after so much came in so much time spent waiting for it; and what it is that runs out.
+    fn patience(self, bytes: u64, waited: Duration) -> (Duration, BodyError) {
+        let idle = (self.idle, BodyError::TooSlow(self.idle));
+        if self.rate == 0 {
+            return idle;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a body")]
+        let earned = Duration::try_from_secs_f64(bytes as f64 / f64::from(self.rate)).unwrap_or(Duration::MAX);
+        let left = self.idle.saturating_add(earned).saturating_sub(waited);
+        if left < self.idle { (left, BodyError::Trickles(self.rate)) } else { idle }
+    }
+}
+
+/// A body on its way.
+struct Coming {
+    body: BodyDataStream,
+    bytes: u64,
+    /// For its sender alone: a slow disk of ours is not its fault.
+    waited: Duration,
+}
+
+/// The body as a stream that fails when it does not come so.
+pub(super) fn stream(body: Body, flow: Flow) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    let coming = Coming { body: body.into_data_stream(), bytes: 0, waited: Duration::ZERO };
+    futures_util::stream::unfold(Some(coming), move |coming| async move {
+        let mut coming = coming?;
+        let (patience, fault) = flow.patience(coming.bytes, coming.waited);
+        let asked = Instant::now();
+        match tokio::time::timeout(patience, coming.body.next()).await {
             Ok(None) => None,
-            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(open))),
+            Ok(Some(Ok(chunk))) => {
+                coming.waited += asked.elapsed();
+                coming.bytes += chunk.len() as u64;
+                Some((Ok(chunk), Some(coming)))
+            }
             Ok(Some(Err(error))) => Some((Err(BodyError::Broken(error)), None)),
-            Err(_) => Some((Err(BodyError::TooSlow(idle)), None)),
+            Err(_) => Some((Err(fault), None)),
         }
     })
 }
 
 /// Reads a JSON body.
-pub(super) async fn json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    limit: u64,
-    idle: Duration,
-) -> Answer<T> {
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: u64, flow: Flow) -> Answer<T> {
     check_type(headers)?;
     check_length(headers, limit)?;
-    parse(&collect(stream(body, idle), limit).await?)
+    parse(&collect(stream(body, flow), limit).await?)
 }
 
 /// Refuses a body whose own length says that it is over the limit.
@@ -94,7 +140,9 @@ fn too_large(limit: u64) -> Refusal {
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooSlow(_) => Self::new(Fault::TooSlow, format!("{error}; the body must keep coming")),
+            BodyError::TooSlow(_) | BodyError::Trickles(_) => {
+                Self::new(Fault::TooSlow, format!("{error}; the body must keep coming"))
+            }
             BodyError::Broken(_) => Self::new(Fault::Malformed, "the body broke off before its end"),
         }
     }
@@ -153,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    const IDLE: Duration = Duration::from_secs(10);
+    const FLOW: Flow = Flow { idle: Duration::from_secs(10), rate: 240 };
 
     fn refused(body: &str) -> Refusal {
         parse::<SubmitRequest>(body.as_bytes()).unwrap_err()
@@ -197,9 +245,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_taken_up_to_its_limit_whether_its_length_is_told_or_not() {
-        let exact = collect(stream(Body::from("12345"), IDLE), 5).await.unwrap();
+        let exact = collect(stream(Body::from("12345"), FLOW), 5).await.unwrap();
         assert_eq!(&exact[..], b"12345");
-        assert_eq!(collect(stream(Body::from("123456"), IDLE), 5).await.unwrap_err().fault(), Fault::TooLarge);
+        assert_eq!(collect(stream(Body::from("123456"), FLOW), 5).await.unwrap_err().fault(), Fault::TooLarge);
         let told = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(6))]);
         assert_eq!(check_length(&told, 5).unwrap_err().fault(), Fault::TooLarge);
         assert!(check_length(&told, 6).is_ok());
@@ -209,7 +257,41 @@ mod tests {
     async fn a_body_that_stops_coming_is_given_up() {
         let first = futures_util::stream::iter([Ok::<_, std::io::Error>("12")]);
         let body = Body::from_stream(first.chain(futures_util::stream::pending()));
-        assert_eq!(collect(stream(body, IDLE), 5).await.unwrap_err().fault(), Fault::TooSlow);
+        assert_eq!(collect(stream(body, FLOW), 5).await.unwrap_err().fault(), Fault::TooSlow);
+    }
+
+    /// So many bytes each time, after so many seconds each time.
+    fn coming(bytes: usize, every: u64, times: usize) -> Body {
+        let piece = move |_| async move {
+            tokio::time::sleep(Duration::from_secs(every)).await;
+            Ok::<_, std::io::Error>(vec![b'1'; bytes])
+        };
+        Body::from_stream(futures_util::stream::iter(0..times).then(piece))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_a_byte_now_and_then_is_given_up_and_a_slow_one_is_not() {
+        let began = Instant::now();
+        let error = collect(stream(coming(1, 9, 1000), FLOW), 1000).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::TooSlow);
+        assert!(error.problem().detail.contains("slower than 240 bytes a second"), "{}", error.problem().detail);
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+        // A line of 300 bytes a second, which takes an hour.
+        let slow = collect(stream(coming(2700, 9, 400), FLOW), 2_000_000).await.unwrap();
+        assert_eq!(slow.len(), 2700 * 400);
+        let any = Flow { rate: 0, ..FLOW };
+        assert_eq!(collect(stream(coming(1, 9, 1000), any), 1000).await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_we_take_ourselves_is_nobody_elses() {
+        let mut body = std::pin::pin!(stream(coming(1, 0, 20), FLOW));
+        let mut came = 0;
+        while let Some(chunk) = body.next().await {
+            came += chunk.unwrap().len();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(came, 20);
     }
 
     #[test]

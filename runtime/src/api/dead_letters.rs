@@ -67,7 +67,7 @@ async fn replay_all(desk: &Desk<'_>, ids: Vec<JobId>) -> Answer<(usize, usize)> 
 /// The jobs that a request means, and whether its kind may have more of them.
 async fn chosen(desk: &Desk<'_>, headers: &HeaderMap, body: Body) -> Answer<(Vec<JobId>, bool)> {
     let api = desk.api;
-    let choice = body::json(headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
+    let choice = body::json(headers, body, api.settings.max_body_bytes, api.settings.body_flow()).await?;
     match meant(choice, api.settings.max_bulk)? {
         Meant::Ids(ids) => Ok((ids, false)),
         Meant::Kind(kind, limit) => {

@@ -38,7 +38,7 @@ pub(super) async fn begin(
     body: Body,
 ) -> Answer<Response> {
     let request: DirectRequest =
-        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
+        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_flow()).await?;
     let new = asked(&api, caller.tenant, request)?;
     let which = Which { tenant: &new.tenant, id: new.id, bytes: new.bytes };
     let url = api.storage.link_to_send(which).await?;

@@ -94,13 +94,14 @@ async fn keep(api: &Api, tenant: Tenant, name: String, content_type: String, bod
 async fn store(api: &Api, whose: &Tenant, id: Uuid, body: Body) -> Answer<Stored> {
     let slow = Arc::new(OnceLock::new());
     let noted = slow.clone();
-    let body = stream(body, api.settings.body_idle).inspect_err(move |error| {
-        if let BodyError::TooSlow(idle) = error {
-            let _ = noted.set(*idle);
-        }
+    let body = stream(body, api.settings.body_flow()).inspect_err(move |error| {
+        let _ = error.slow().map(|slow| noted.set(slow));
     });
-    match (api.storage.put_file(whose, id, body, api.settings.max_upload_bytes).await, slow.get()) {
-        (Err(StorageError::Interrupted(_)), Some(idle)) => Err(BodyError::TooSlow(*idle).into()),
+    match (
+        api.storage.put_file(whose, id, body, api.settings.max_upload_bytes).await,
+        slow.get().and_then(BodyError::slow),
+    ) {
+        (Err(StorageError::Interrupted(_)), Some(slow)) => Err(slow.into()),
         (answer, _) => Ok(answer?),
     }
 }

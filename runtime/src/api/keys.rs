@@ -43,7 +43,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer<Response> {
     let settings = &api.settings;
-    let asked: KeyRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
+    let asked: KeyRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_flow()).await?;
     let minted = Minted::fresh().map_err(Refusal::internal)?;
     keep(&api, &caller, new_key(&caller, asked, &minted)?, &minted).await
 }
@@ -63,7 +63,7 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Answer<Response> {
     let settings = &api.settings;
-    let asked: RotateRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
+    let asked: RotateRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_flow()).await?;
     let overlap = asked
         .overlap_seconds
         .map_or(Ok(api.auth.settings.rotation_overlap), |seconds| life("/overlap_seconds", seconds))?;

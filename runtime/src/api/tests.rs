@@ -17,6 +17,7 @@ mod unique;
 mod uploads;
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};

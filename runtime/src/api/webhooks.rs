@@ -47,7 +47,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer<Response> {
     let request: WebhookRequest =
-        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
+        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_flow()).await?;
     refuse(request_errors(&request, &api.webhooks))?;
     let (webhook, secret) = subscription(request, caller.tenant.clone());
     let most = api.webhooks.max_subscriptions;
@@ -92,7 +92,7 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Answer<Response> {
     let request: WebhookRotation =
-        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_idle).await?;
+        body::json(&headers, body, api.settings.max_body_bytes, api.settings.body_flow()).await?;
     let asked = request.overlap_seconds.map(|seconds| {
         let overlap = Duration::try_from_secs_f64(seconds).ok().filter(|overlap| *overlap <= MAX_OVERLAP);
         let rule = format!("must be from 0 to {} seconds", MAX_OVERLAP.as_secs());

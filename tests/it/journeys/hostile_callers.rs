@@ -67,6 +67,29 @@ async fn callers_who_never_come_to_the_point_are_let_go_and_the_others_are_serve
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_a_byte_now_and_then_is_let_go_though_it_never_stands_still() -> Result<()> {
+    let stage = Stage::embedded_with(&[("LONGSHORE_API_BODY_IDLE", "2")]).await?;
+    let job =
+        "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
+    let file = "POST /v1/files?name=a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000\r\n\r\n";
+    for head in [job, file] {
+        let (mut answer, mut body) = begin(&stage, head).await?.into_split();
+        let trickle = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(200));
+            while body.write_all(b" ").await.is_ok() {
+                tick.tick().await;
+            }
+        });
+        let mut said = String::new();
+        let read = tokio::time::timeout(PATIENCE, answer.read_to_string(&mut said)).await;
+        let _ = read.context("the server never hung up")?;
+        trickle.abort();
+        ensure!(said.starts_with("HTTP/1.1 408 ") && said.contains("slower than 240 bytes a second"), "{said:?}");
+    }
+    Ok(())
+}
+
 /// Files that this process and its child may each have open.
 fn room_for_polls() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -40,7 +40,7 @@ pub(in crate::api) async fn submit(
 ) -> Answer<Response> {
     let key = idempotency::key(&headers)?;
     let settings = &api.settings;
-    let Unread { jobs } = body::json(&headers, body, settings.max_batch_bytes, settings.body_idle).await?;
+    let Unread { jobs } = body::json(&headers, body, settings.max_batch_bytes, settings.body_flow()).await?;
     if !(1..=settings.max_batch).contains(&jobs.len()) {
         let message = format!("has {} jobs and must have 1 to {}", jobs.len(), settings.max_batch);
         return Err(Refusal::of_field(Fault::Invalid, "/jobs", message));

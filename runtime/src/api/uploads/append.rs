@@ -126,7 +126,7 @@ impl Appending<'_> {
     }
 
     async fn pour(&mut self, body: Body) -> Answer<()> {
-        let mut body = std::pin::pin!(stream(body, self.api.settings.body_idle));
+        let mut body = std::pin::pin!(stream(body, self.api.settings.body_flow()));
         let mut renewal = interval_at(Instant::now() + RENEWED_EVERY, RENEWED_EVERY);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
