@@ -12,10 +12,11 @@ use crate::http::Http;
 pub struct Stream {
     /// How it was answered.
     pub status: u16,
-    /// The id of the last event.
+    /// The id of the last event; of the stream of all jobs, the reader's place.
     pub last_id: Option<String>,
     response: reqwest::Response,
     text: String,
+    of_all: bool,
 }
 
 impl Stream {
@@ -26,7 +27,8 @@ impl Stream {
         let (client, request) = request.build_split();
         let response = client.execute(request?).await.with_context(|| path.to_owned())?;
         let last_id = after.map(str::to_owned);
-        Ok(Stream { status: response.status().as_u16(), last_id, response, text: String::new() })
+        let of_all = path.starts_with("/v1/events");
+        Ok(Stream { status: response.status().as_u16(), last_id, response, text: String::new(), of_all })
     }
 
     /// The next event; `None` after a clean end, an error where the line broke.
@@ -61,7 +63,7 @@ impl Stream {
         let Some(data) = field("data: ") else { return Ok(None) };
         let event: Value = serde_json::from_str(data)?;
         if let Some(id) = field("id: ") {
-            ensure!(event["id"] == id, "the id of the frame is the event's: {frame}");
+            ensure!(self.of_all || event["id"] == id, "the id of the frame is the event's: {frame}");
             self.last_id = Some(id.to_owned());
         }
         Ok(Some(event))

@@ -1,15 +1,17 @@
 //! Thousands who follow all jobs at one API process: each is told, and the process stays small.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::procfs::peak_kib;
 use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::stream::Stream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// As many as `api.max_streams` lets in.
@@ -87,5 +89,41 @@ async fn five_thousand_follow_all_jobs_at_one_process_within_a_gigabyte() -> Res
         after(100)
     );
     ensure!(memory <= MOST_MEMORY_KIB, "{memory} KiB");
+    Ok(())
+}
+
+/// Their events are more than the kernel holds for one connection (`tcp_wmem`: 4 MiB).
+const TOO_MANY: usize = 4_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_who_takes_nothing_is_cut_and_the_others_are_told_of_all() -> Result<()> {
+    let stage = Stage::embedded_with(&[("LONGSHORE_API_WRITE_IDLE", "2")]).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    let mut idler = socket.connect(stage.worker().address()).await?;
+    idler.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n").await?;
+    let mut follower = Stream::open(&stage.http, "/v1/events", None).await?;
+    let told = tokio::spawn(async move {
+        let mut completed = HashSet::new();
+        while completed.len() < TOO_MANY {
+            let event = follower.next().await?.context("a stream of all jobs does not end")?;
+            ensure!(event["data"]["job"].is_string(), "a reader who keeps up has no gap: {event}");
+            if event["data"]["event"] == "completed" {
+                completed.insert(event["data"]["job"].to_string());
+            }
+        }
+        anyhow::Ok(())
+    });
+    let one = json!({"kind": "trial.work", "payload": {}});
+    for _ in 0..TOO_MANY / 500 {
+        stage.http.post("/v1/jobs/batch", &json!({"jobs": vec![&one; 500]})).await?.expect(200)?;
+    }
+    timeout(Duration::from_secs(120), told).await.context("the other is not told")???;
+    let mut held = vec![];
+    let cut = timeout(PATIENCE, idler.read_to_end(&mut held)).await;
+    // A reset is an end as well.
+    let _ = cut.context("who takes nothing keeps its connection")?;
+    let heard = String::from_utf8_lossy(&held).matches("event: completed").count();
+    ensure!(heard < TOO_MANY, "it was told of everything: the kernel held it all");
     Ok(())
 }

@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use longshore_tests::http::{Http, send};
 use longshore_tests::s3::S3;
-use longshore_tests::stage::Stage;
+use longshore_tests::stage::{PATIENCE, Stage};
+use longshore_tests::until::poll;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,12 +17,15 @@ async fn ask(method: Method, url: &str, body: &'static str) -> Result<longshore_
 }
 
 async fn in_a_bucket() -> Result<Stage> {
-    let server = S3::shared().await?;
-    let location = format!("s3://{}/jobs", server.bucket().await?);
-    let variables = server.variables();
+    in_this_bucket(&S3::shared().await?.bucket().await?, &[]).await
+}
+
+async fn in_this_bucket(bucket: &str, settings: &[(&str, &str)]) -> Result<Stage> {
+    let variables = S3::shared().await?.variables();
+    let location = format!("s3://{bucket}/jobs");
     let mut all: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     all.push(("LONGSHORE_STORAGE_LOCATION", &location));
-    Stage::embedded_with(&all).await
+    Stage::embedded_with(&[&all, settings].concat()).await
 }
 
 async fn begin(stage: &Stage, bytes: usize) -> Result<(String, String)> {
@@ -68,6 +72,26 @@ async fn a_file_is_sent_to_the_bucket_itself_and_is_an_input_when_it_is_said_to_
     let payload = json!({"source": {"file": id}, "table": "sent_directly", "columns": columns});
     let job = stage.settled(&stage.submit("csv.import", payload).await?).await?;
     ensure!(job["state"] == "completed" && job["result"]["rows_imported"] == 2, "{job}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_once_more_by_a_link_is_swept_and_the_file_stays() -> Result<()> {
+    let server = S3::shared().await?;
+    let bucket = server.bucket().await?;
+    let short = [("LONGSHORE_STORAGE_KEEP_UNFINISHED", "4"), ("LONGSHORE_STORAGE_LINK_LIFETIME", "4")];
+    let stage = in_this_bucket(&bucket, &short).await?;
+    let (id, url) = begin(&stage, TEXT.len()).await?;
+    ask(Method::PUT, &url, TEXT).await?.expect(200)?;
+    complete(&stage, &id).await?.expect(200)?;
+    ask(Method::PUT, &url, "late").await?.expect(200)?;
+    let names = async || anyhow::Ok(server.names(&bucket).await?.0);
+    ensure!(names().await?.iter().any(|name| name.ends_with("/sent")), "nothing lies beside the file");
+    let alone = || async { names().await.ok().filter(|names| names.len() == 1) };
+    let left = poll("what was sent late to be gone", PATIENCE, alone).await?;
+    ensure!(left[0].ends_with(&id), "{left:?}");
+    let content = stage.http.get(&format!("/v1/files/{id}/content")).await?.expect(200)?;
+    ensure!(content.text == TEXT, "{content:?}");
     Ok(())
 }
 

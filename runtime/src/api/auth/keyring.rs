@@ -103,3 +103,34 @@ impl Keyring {
         self.known.lock().expect("no panic while held").remove(id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Scope;
+    use crate::ledger::NewKey;
+    use crate::ledger::sqlite::Sqlite;
+
+    #[tokio::test]
+    async fn ten_thousand_guesses_drive_no_good_key_out_and_are_themselves_forgotten() {
+        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::simulated(Arc::new(clock::now)).unwrap());
+        ledger.migrate().await.unwrap();
+        let key = NewKey {
+            id: "good".into(),
+            tenant: Tenant::default(),
+            name: "first".into(),
+            scopes: [Scope::Read].into_iter().collect(),
+            hash: [7; 32],
+            lives: None,
+        };
+        ledger.add_key(&key).await.unwrap();
+        let fresh = Duration::from_secs(3600);
+        let ring = Keyring::new(ledger, fresh);
+        assert!(ring.find("good").await.unwrap().is_some_and(|key| key.is_good()));
+        for guess in 0..2 * MOST {
+            assert!(ring.find(&format!("guess-{guess}")).await.unwrap().is_none());
+        }
+        assert!(ring.remembered("good", fresh).flatten().is_some(), "it would have to be asked for again");
+        assert!(ring.known.lock().unwrap().len() <= MOST);
+    }
+}

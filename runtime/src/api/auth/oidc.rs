@@ -270,6 +270,10 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[test]
@@ -289,6 +293,45 @@ mod tests {
         assert_eq!(mapped.granted(&["urn:a=b", "submit"]).to_string(), "read");
         assert_eq!(OidcSettings::default().granted(&["submit", "openid"]).to_string(), "submit");
         assert!(grant_of("=read").is_none() && grant_of("read").is_none() && grant_of("a=everything").is_none());
+    }
+
+    /// An issuer that says when it is asked, and answers with a key once it is let.
+    async fn slow_issuer(stop: &Stop) -> (Arc<Issuer>, oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = format!("http://{}", listener.local_addr().unwrap());
+        let ((asked, is_asked), (answer, may_answer)) = (oneshot::channel(), oneshot::channel());
+        stop.spawn("issuer", async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let _ = asked.send(());
+            may_answer.await.unwrap();
+            let jwks =
+                format!(r#"{{"keys": [{{"kty": "RSA", "kid": "k", "n": "{}", "e": "AQAB"}}]}}"#, "q".repeat(340));
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", jwks.len());
+            stream.write_all((head + &jwks).as_bytes()).await.unwrap();
+        });
+        let (issuer, audience) = (place.clone(), "us".to_owned());
+        let settings = OidcSettings { issuer, audience, jwks_url: place, ..OidcSettings::default() };
+        (Issuer::of(&settings).unwrap().unwrap(), is_asked, answer)
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_keeps_no_keys_from_coming() {
+        let stop = Stop::new();
+        let (issuer, is_asked, answer) = slow_issuer(&stop).await;
+        // {"alg":"RS256","kid":"k"}.{}.
+        let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.";
+        tokio::select! {
+            judged = issuer.judge(token, &stop) => panic!("judged without a key: {judged:?}"),
+            asked = is_asked => asked.unwrap(),
+        }
+        answer.send(()).unwrap();
+        let keys = async {
+            while issuer.keys().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(FETCH_TIME, keys).await.expect("the keys come though nobody waits for them");
     }
 
     #[test]
