@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use self::janitor::Kept;
 use crate::broker::Broker;
 use crate::ledger::Ledger;
 use crate::stop::Stop;
@@ -39,12 +40,10 @@ pub struct Agents {
     pub alone: bool,
     /// Rung by this process when something may be due.
     pub hints: Arc<Notify>,
-    /// How long webhooks' deliveries are kept.
-    pub keep_deliveries: Duration,
     /// Where the bytes lie of what the janitor removes; `None`: it removes none.
     pub storage: Option<Arc<Storage>>,
-    /// How long lines of the audit log are kept.
-    pub keep_audit_log: Duration,
+    /// How long things are kept.
+    pub keep: Kept,
 }
 
 const ROLE: &str = "agents";
@@ -165,9 +164,8 @@ mod tests {
             audit: auditor::AuditPace { interval: Duration::from_secs(60), jobs: 100 },
             alone: false,
             hints: Arc::default(),
-            keep_deliveries: Duration::from_secs(3600),
             storage: None,
-            keep_audit_log: Duration::from_secs(3600),
+            keep: Kept::for_ever(),
         };
         (agents, broker)
     }

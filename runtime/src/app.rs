@@ -266,9 +266,8 @@ impl Base {
             audit: AuditPace { interval: config.agents.audit_interval, jobs: config.agents.audit_jobs },
             alone: self.alone,
             hints: Arc::clone(&self.hints),
-            keep_deliveries: config.webhooks.keep,
             storage: Some(Arc::clone(&self.storage)),
-            keep_audit_log: config.agents.keep_audit_log,
+            keep: config.kept(),
         };
         agents.start(stop);
     }

@@ -23,7 +23,9 @@ use longshore_executors::resize::Limits as ResizeSettings;
 use longshore_executors::transcode::TranscodeSettings;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::agents::Kept;
 use crate::api::{ApiSettings, AuthSettings, LimitSettings};
+use crate::ledger::retention::Keep;
 use crate::notify::webhook::WebhookSettings;
 use crate::preflight::PreflightSettings;
 use crate::storage::StorageSettings;
@@ -35,6 +37,9 @@ pub use shown::{Origin, Setting, settings};
 
 /// The defaults, as the operator reads them.
 pub const DEFAULT_TOML: &str = include_str!("config.default.toml");
+
+/// Whatever is kept for longer is kept for ever: no calendar goes further back.
+const MILLENNIUM: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
 
 /// Every setting of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +135,15 @@ pub struct AgentsConfig {
     pub audit_interval: Duration,
     /// At most so many jobs at a time.
     pub audit_jobs: usize,
+    /// How long completed and canceled jobs are kept; zero: for ever.
+    #[serde(with = "longshore_sdk::executor::seconds")]
+    pub keep_finished: Duration,
+    /// How long dead letters are kept; zero: for ever.
+    #[serde(with = "longshore_sdk::executor::seconds")]
+    pub keep_failed: Duration,
+    /// How long the ids are known of removed jobs whose producers published by themselves; zero: for ever.
+    #[serde(with = "longshore_sdk::executor::seconds")]
+    pub keep_foreign_ids: Duration,
     /// How long lines of the audit log are kept.
     #[serde(with = "longshore_sdk::executor::seconds")]
     pub keep_audit_log: Duration,
@@ -177,6 +191,18 @@ impl Config {
         layers::lay(sources).map(|laid| laid.config.resolved())
     }
 
+    /// What the janitor goes by.
+    pub(crate) fn kept(&self) -> Kept {
+        let limit = |keep: Duration| Some(keep).filter(|keep| !keep.is_zero() && *keep < MILLENNIUM);
+        let AgentsConfig { keep_finished, keep_failed, keep_foreign_ids, keep_audit_log, .. } = self.agents;
+        Kept {
+            jobs: Keep { finished: limit(keep_finished), failed: limit(keep_failed) },
+            foreign_ids: limit(keep_foreign_ids),
+            deliveries: self.webhooks.keep.min(MILLENNIUM),
+            audit_log: keep_audit_log.min(MILLENNIUM),
+        }
+    }
+
     /// Settings whose default follows from this machine or from another setting, and those that TOML has no word for.
     fn resolved(mut self) -> Self {
         if self.worker.limits.slots == 0 {
@@ -203,6 +229,9 @@ impl Default for Config {
                 crash_limit: 3,
                 audit_interval: Duration::from_secs(60),
                 audit_jobs: 5_000,
+                keep_finished: Duration::from_secs(30 * 24 * 3600),
+                keep_failed: Duration::ZERO,
+                keep_foreign_ids: Duration::from_secs(365 * 24 * 3600),
                 keep_audit_log: Duration::from_secs(365 * 24 * 3600),
             },
             storage: StorageSettings::default(),

@@ -8,6 +8,7 @@ pub mod evidence;
 mod facts;
 pub mod history;
 pub mod postgres;
+pub mod retention;
 pub mod rows;
 pub mod sqlite;
 pub mod trail;
@@ -28,6 +29,7 @@ use crate::metrics;
 use crate::tenant::Tenant;
 pub use audit::{AuditPage, AuditPatience, Check, Violation};
 pub use facts::DatabaseFacts;
+pub use retention::Retention;
 pub use rows::*;
 pub use uploads::Uploads;
 pub use webhooks::Webhooks;
@@ -58,9 +60,10 @@ impl LedgerError {
 /// What a ledger answers.
 pub type Answer<T> = Result<T, LedgerError>;
 
-/// Every decision about a job, with [`Webhooks`] whom it is told, and with [`Uploads`] how its inputs come. Implementations may commit and then lose the reply: each method says what a repeat does.
+/// Every decision about a job, with [`Webhooks`] whom it is told, with [`Uploads`] how its inputs come, and with [`Retention`] when it
+/// goes. Implementations may commit and then lose the reply: each method says what a repeat does.
 #[async_trait]
-pub trait Ledger: Webhooks + Uploads + Send + Sync + 'static {
+pub trait Ledger: Webhooks + Uploads + Retention + Send + Sync + 'static {
     /// Brings the schema up to date. Safe to run at once from many processes.
     async fn migrate(&self) -> Answer<()>;
     /// How busy its connections are. Asks nobody.

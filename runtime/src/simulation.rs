@@ -32,15 +32,16 @@ use self::world::{World, Wrong};
 use crate::stop::Stop;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
 /// Simulated: how long things go wrong.
 const STORM: Duration = Duration::from_secs(40);
 /// Simulated: how long after the storm every job must have ended.
 const CALM: Duration = Duration::from_secs(600);
 
 /// The calls that the protocol is made of. Each must meet each fate.
-const PROTOCOL: [&str; 27] = [
+const PROTOCOL: [&str; 28] = [
     "submit",
+    "adopt",
     "publish",
     "claim",
     "start",

@@ -61,7 +61,7 @@ pub struct StorageSettings {
     /// An upload that is not whole and stands still for so long is removed. Default 24 h.
     #[serde(with = "seconds")]
     pub keep_unfinished: Duration,
-    /// A file that no job has named for so long is removed; 0: never. Default 7 days.
+    /// A file that no job has named for so long, and none that is kept names, is removed; 0: never. Default 7 days.
     #[serde(with = "seconds")]
     pub keep_unused: Duration,
     /// How long a link to a bucket is good. Default 15 minutes.
@@ -253,6 +253,15 @@ impl Storage {
         self.delete_all(&attempt_key(job, attempt)).await
     }
 
+    /// Removes all that the attempts of a job have left. Nothing left is no error.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub async fn delete_job(&self, job: JobId) -> Result<(), StorageError> {
+        self.delete_all(&outputs_key(job)).await?;
+        self.forget_kept(job).await
+    }
+
     /// How long what nobody finishes and what nobody uses is kept.
     pub fn patience(&self) -> (Duration, Option<Duration>) {
         let StorageSettings { keep_unfinished, keep_unused, .. } = self.settings;
@@ -330,8 +339,12 @@ fn file_key(whose: &Tenant, id: Uuid) -> Key {
     }
 }
 
+fn outputs_key(job: JobId) -> Key {
+    Key::from_iter(["artifacts".to_owned(), job.to_string()])
+}
+
 fn attempt_key(job: JobId, attempt: u32) -> Key {
-    Key::from_iter(["artifacts".to_owned(), job.to_string(), attempt.to_string()])
+    outputs_key(job).join(attempt.to_string())
 }
 
 fn artifact_key(job: JobId, attempt: u32, name: &str) -> Result<Key, StorageError> {

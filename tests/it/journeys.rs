@@ -15,6 +15,7 @@ mod hostile;
 mod hostile_callers;
 mod oidc;
 mod promises;
+mod retention;
 mod roads;
 mod secrets;
 mod tenants;

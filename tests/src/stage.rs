@@ -66,8 +66,13 @@ impl Stage {
     pub async fn servers_with(variables: &[(&str, &str)]) -> Result<Stage> {
         let database = Postgres::shared().await?.database().await?;
         let broker = RabbitMq::shared().await?.vhost().await?;
+        Self::dressed_on(&database, &broker, variables).await
+    }
+
+    /// An API and one worker on these servers, with these variables for both.
+    pub async fn dressed_on(database_url: &str, amqp_url: &str, variables: &[(&str, &str)]) -> Result<Stage> {
         let with = |launch: Launch| variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        Self::raise(&database, &broker, with, |worker, _| Ok(with(worker))).await
+        Self::raise(database_url, amqp_url, with, |worker, _| Ok(with(worker))).await
     }
 
     /// An API and one worker on these servers.

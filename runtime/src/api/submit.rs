@@ -48,7 +48,7 @@ pub(super) async fn submit(
 ) -> Answer<Response> {
     let (key, wait) = (idempotency::key(&headers)?, prefer::wait(&headers));
     let settings = &api.settings;
-    let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_idle).await?;
+    let request: SubmitRequest = body::json(&headers, body, settings.max_body_bytes, settings.body_flow()).await?;
     let accepted = take(&api, &caller.tenant, request, key, &asked).await?;
     let mut answer = match wait {
         Some(wait) => awaited(&api.desk(&caller), accepted.job, wait.min(settings.max_wait)).await?,
@@ -110,7 +110,7 @@ async fn prepare(
     request.correlation_id.get_or_insert_with(|| asked.id.clone());
     let known = api.schemas.get(&request.kind, at, api.ledger.as_ref()).await?;
     let new = new_job(request, &known, &api.settings, &api.webhooks)?;
-    inputs::keep(desk, &new.payload).await?;
+    inputs::keep(desk, new.id, &new.payload).await?;
     Ok(NewJob { tenant: desk.tenant.clone(), idempotency, trace: asked.trace.clone(), ..new })
 }
 

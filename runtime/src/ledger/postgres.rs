@@ -12,6 +12,7 @@ mod leases;
 mod migrate;
 mod read;
 mod registry;
+mod retention;
 mod road;
 mod round;
 mod submit;

@@ -13,6 +13,7 @@ mod lane;
 mod leases;
 mod leaving;
 mod registry;
+mod retention;
 mod road;
 mod round;
 mod schema;

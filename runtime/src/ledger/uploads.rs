@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use longshore_sdk::JobId;
 use uuid::Uuid;
 
 use super::{Answer, File};
@@ -130,9 +131,10 @@ pub trait Uploads: Send + Sync + 'static {
     /// Its bytes are gone, or it is a file and has been shown for long enough.
     async fn forget_upload(&self, id: Uuid) -> Answer<()>;
 
-    /// A job of this tenant names these files: they are kept.
-    async fn use_files(&self, of: &Tenant, files: &[Uuid]) -> Answer<()>;
-    /// Dooms some files that no job has named for so long (`None`: none), and answers them with those that were doomed before.
+    /// This job of this tenant names these files: they are kept as long as it is, and for some time also if it never comes.
+    async fn use_files(&self, of: &Tenant, job: JobId, files: &[Uuid]) -> Answer<()>;
+    /// Dooms some files that no job has named for so long and none that is there names (`None`: none), and answers them with those that
+    /// were doomed before. One that is named is looked at again after that time.
     async fn expired_files(&self, unused: Option<Duration>, limit: usize) -> Answer<Vec<(Tenant, Uuid)>>;
     /// Its bytes are gone.
     async fn forget_file(&self, id: Uuid) -> Answer<()>;

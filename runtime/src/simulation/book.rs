@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::bug::Bug;
 use super::careless;
 use super::process::Process;
+use crate::ledger::retention::{Keep, Removed, Retention};
 use crate::ledger::trail::{Actor, Line, NewLine};
 use crate::ledger::uploads::{Dooming, Hold, NewUpload, Stand, Upload, Uploads};
 use crate::ledger::webhooks::{self, NewDelivery, Try, Webhook, Webhooks};
@@ -76,9 +77,39 @@ beside_passed_on! {
     fn expired_uploads(limit: usize) -> Vec<Upload>;
     fn finished_uploads(limit: usize) -> Vec<Upload>;
     fn forget_upload(id: Uuid) -> ();
-    fn use_files(of: &Tenant, files: &[Uuid]) -> ();
+    fn use_files(of: &Tenant, job: JobId, files: &[Uuid]) -> ();
     fn expired_files(unused: Option<Duration>, limit: usize) -> Vec<(Tenant, Uuid)>;
     fn forget_file(id: Uuid) -> ();
+}
+
+#[async_trait]
+impl Retention for Book {
+    async fn adopt(&self, job: &NewJob) -> Answer<Option<Submitted>> {
+        let adopt = async {
+            let made = self.0.world.ledger.adopt(job).await?;
+            if self.has(Bug::AdoptionUnowed) {
+                self.0.world.ledger.mark_announced(&[(job.id, 1)]).await?;
+            }
+            Ok(made)
+        };
+        self.pass("adopt", adopt).await
+    }
+
+    async fn remove_outlived(&self, keep: Keep, after: Option<JobId>, limit: usize) -> Answer<Removed> {
+        self.pass("remove_outlived", self.0.world.ledger.remove_outlived(keep, after, limit)).await
+    }
+
+    async fn leftovers(&self, limit: usize) -> Answer<Vec<JobId>> {
+        self.pass("leftovers", self.0.world.ledger.leftovers(limit)).await
+    }
+
+    async fn forget_leftovers(&self, jobs: &[JobId]) -> Answer<()> {
+        self.pass("forget_leftovers", self.0.world.ledger.forget_leftovers(jobs)).await
+    }
+
+    async fn forget_foreign(&self, age: Duration, limit: usize) -> Answer<usize> {
+        self.pass("forget_foreign", self.0.world.ledger.forget_foreign(age, limit)).await
+    }
 }
 
 macro_rules! passed_on {

@@ -34,6 +34,8 @@ pub(super) enum Bug {
     NeverHandedBack,
     /// The rescuer looks after nobody.
     NeverRescued,
+    /// Whoever takes in a foreign producer's job owes nobody the word of its acceptance.
+    AdoptionUnowed,
     /// A ledger that refuses us is taken for one that cannot store what came out.
     RefusalBlamedOnTheOutput,
 }
@@ -44,6 +46,7 @@ impl Bug {
         match self {
             Self::NeverHandedBack => Some(("claim", Fate::ReplyLost)),
             Self::RecordWithoutFence => Some(("record", Fate::Paused)),
+            Self::AdoptionUnowed => Some(("adopt", Fate::KilledAfter)),
             Self::RefusalBlamedOnTheOutput => Some(("record", Fate::Refused)),
             _ => None,
         }
@@ -53,7 +56,7 @@ impl Bug {
     pub(super) fn noticed_by(self) -> &'static str {
         match self {
             Self::AckBeforeRecord => "acknowledged, and the ledger counts on the delivery",
-            Self::AnnounceAfterAck | Self::AnnouncementForgotten | Self::OutboxByCursor => {
+            Self::AnnounceAfterAck | Self::AnnouncementForgotten | Self::AdoptionUnowed | Self::OutboxByCursor => {
                 "what was announced is not what happened"
             }
             Self::PublishWithoutConfirm => "marked as published, and no broker has taken it",
@@ -69,7 +72,7 @@ impl Bug {
     }
 
     /// All of them.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::AckBeforeRecord,
         Self::AnnounceAfterAck,
         Self::AnnouncementForgotten,
@@ -84,6 +87,7 @@ impl Bug {
         Self::NeverRefilled,
         Self::NeverHandedBack,
         Self::NeverRescued,
+        Self::AdoptionUnowed,
         Self::RefusalBlamedOnTheOutput,
     ];
 }

@@ -1,18 +1,22 @@
-//! The callers: each submits a job through whichever API lives, with an idempotency key and until it hears a 202, and some ask for its
-//! cancellation later.
+//! The callers: each submits a job through whichever API lives, with an idempotency key and until it hears a 202, or publishes it by
+//! itself until the ledger has it, and some ask for its cancellation later.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_sdk::JobId;
 use longshore_sdk::api::JobView;
+use longshore_sdk::wire::Envelope;
+use longshore_sdk::{JobId, Payload as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::doer::{Deed, MAX_ATTEMPTS};
 use super::world::World;
+use crate::ledger::Ledger as _;
 
 const CALLERS: usize = 12;
+/// So many of them publish by themselves.
+const FOREIGN: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A job that was accepted.
@@ -51,9 +55,10 @@ async fn call(world: Arc<World>, caller: usize) -> Asked {
         unstorable: dice.in_thousand(60),
     };
     let cancels = dice.in_thousand(200);
+    let is_foreign = caller < FOREIGN;
     let caller = format!("caller-{caller}");
-    let id = submit(&world, &caller, &deed).await;
-    world.note(&caller, "has its 202");
+    let id = if is_foreign { publish(&world, &deed).await } else { submit(&world, &caller, &deed).await };
+    world.note(&caller, "is accepted");
     if !cancels {
         return Asked { id, deed, canceled: false };
     }
@@ -82,6 +87,19 @@ async fn submit(world: &World, caller: &str, deed: &Deed) -> JobId {
             _ => tokio::time::sleep(world.dice.up_to(Duration::from_secs(1))).await,
         }
     }
+}
+
+/// Again and again: what the broker loses before a worker has taken it, its producer alone knows of.
+async fn publish(world: &World, deed: &Deed) -> JobId {
+    let payload = serde_json::to_string(deed).expect("a deed is JSON");
+    let job = Envelope { job: JobId::fresh(), kind: Deed::KIND.to_owned(), payload: Some(payload) };
+    while world.ledger.job(job.job).await.expect("nothing stands before the ledger here").is_none() {
+        if !world.broker_is_away() {
+            world.broker.put_whole(&job);
+        }
+        tokio::time::sleep(world.dice.up_to(Duration::from_secs(3))).await;
+    }
+    job.job
 }
 
 /// What one of the APIs answers; nothing when none does.

@@ -11,8 +11,8 @@ use super::doer;
 use super::process::Process;
 use super::road::Road;
 use super::world::World;
-use crate::agents::Agents;
 use crate::agents::auditor::AuditPace;
+use crate::agents::{Agents, Kept};
 use crate::broker::Broker;
 use crate::guard::Guard;
 use crate::ledger::Ledger;
@@ -59,9 +59,8 @@ pub(super) async fn start_agents(process: &Arc<Process>) -> Arc<Notify> {
         audit: AuditPace { interval: Duration::from_secs(60), jobs: 100 },
         alone: false,
         hints: Arc::clone(&hints),
-        keep_deliveries: Duration::from_secs(30 * 24 * 3600),
         storage: None,
-        keep_audit_log: Duration::from_secs(365 * 24 * 3600),
+        keep: Kept::for_ever(),
     };
     process.gate.through(async { agents.start(&process.stop) }).await;
     hints

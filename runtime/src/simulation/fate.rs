@@ -79,8 +79,10 @@ impl Fates {
     pub(super) fn new(seed: u64, protocol: &[&'static str], prone: Option<(&'static str, Fate)>) -> Self {
         let seed = usize::try_from(seed).unwrap();
         let (call, fate) = (protocol[seed % protocol.len()], Fate::ALL[seed / protocol.len() % Fate::ALL.len()]);
-        let sure = Mutex::new(Some((call, fate, seed / (protocol.len() * Fate::ALL.len()) % 3)));
-        Self { sure, prone: [prone, comes_after(call)] }
+        let after = comes_after(call);
+        // What is rare seldom comes twice.
+        let left = if after.is_some() { 0 } else { seed / (protocol.len() * Fate::ALL.len()) % 3 };
+        Self { sure: Mutex::new(Some((call, fate, left))), prone: [prone, after] }
     }
 
     pub(super) fn of(&self, call: &'static str, dice: &Dice) -> Option<Fate> {

@@ -165,10 +165,14 @@ impl Shift {
         let claimed = self.ask_to_claim(claim).await?;
         let (Claimed::Unknown, Some(payload)) = (&claimed, foreign) else { return Ok(claimed) };
         let Some(entry) = self.registry.get(&delivery.kind) else { return Ok(claimed) };
-        let made = self.ledger.submit(&[new_job(claim, delivery, tenant, payload, entry)]).await?;
-        // Whoever puts a job on its way announces it first, and this one came without us.
-        for job in made.iter().filter_map(Submitted::job) {
-            self.say(job.accepted()).await?;
+        let made = self.ledger.adopt(&new_job(claim, delivery, tenant, payload, entry)).await?;
+        // It was here, and all that it had to say was said.
+        let Some(made) = made else { return Ok(Claimed::Settled(vec![])) };
+        // Whoever puts a job on its way announces it first, and this one came without us. A mark that stays costs a repeat by the relay.
+        if let Submitted::Created(job) = &made
+            && self.say(job.accepted()).await?
+        {
+            self.ledger.mark_announced(&[(job.id, job.version)]).await?;
         }
         self.ask_to_claim(claim).await
     }
@@ -253,18 +257,19 @@ impl Shift {
         Ok(())
     }
 
-    /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too.
-    async fn say(&self, event: Event) -> Result<(), Trouble> {
+    /// Tells the world, and if the broker does not take it, leaves it to the relay: then the delivery may be acked too. Says whether
+    /// nothing is owed.
+    async fn say(&self, event: Event) -> Result<bool, Trouble> {
         if !topic::is_announced(&event) {
-            return Ok(());
+            return Ok(true);
         }
-        let Err(error) = self.broker.announce(&topic::announcement(&event)).await else { return Ok(()) };
+        let Err(error) = self.broker.announce(&topic::announcement(&event)).await else { return Ok(true) };
         let Event { job, kind, attempt, correlation_id, .. } = &event;
         tracing::warn!(job.id = %job, job.kind = kind, attempt, correlation_id, %error, "announcing failed; leaving it to the relay");
         loop {
             let marked = self.ledger.mark_unannounced(&[(event.job, event.version)]).await;
             // Given up, it would be a hole in what is told: the delivery comes again, and a job that waits or runs is not told of then.
-            let Err(error) = marked else { return Ok(()) };
+            let Err(error) = marked else { return Ok(false) };
             self.wait_for_ledger(&event, &error).await?;
         }
     }

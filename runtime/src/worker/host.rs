@@ -58,7 +58,7 @@ impl Host for AttemptHost {
         // The API has marked what its callers name; this is for the jobs of producers that publish by themselves.
         if let Source::File(id) = source
             && let Ok(id) = id.parse()
-            && let Err(error) = self.shared.ledger.use_files(&self.tenant, &[id]).await
+            && let Err(error) = self.shared.ledger.use_files(&self.tenant, self.fence.job, &[id]).await
         {
             tracing::warn!(file.id = %id, %error, "a file is used, and the ledger was not told");
         }

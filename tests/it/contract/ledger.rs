@@ -14,6 +14,7 @@ mod load;
 mod record;
 mod registry;
 mod rescue;
+mod retention;
 mod road;
 mod steps;
 mod submit;
@@ -231,6 +232,13 @@ stories! {
         what_is_doomed_is_shown_to_nobody_and_forgotten_when_its_bytes_are_gone
         uploads_that_stand_still_expire_and_those_that_go_on_do_not
         a_file_that_no_job_names_expires_and_one_that_is_named_stays
+    }
+    retention {
+        a_finished_job_goes_after_its_time_with_all_that_is_its_own
+        every_page_is_looked_at_once
+        a_job_that_is_still_to_be_told_of_or_remembered_stays
+        the_id_of_a_foreign_job_outlives_it_so_that_a_late_repeat_is_no_second_one
+        a_file_stays_as_long_as_a_job_that_names_it
     }
     registry {
         a_kind_registered_again_is_replaced

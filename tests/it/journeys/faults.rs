@@ -189,6 +189,34 @@ async fn a_delivery_that_comes_many_times_has_one_effect() -> Result<()> {
     all_completed_once(&stage, &[id]).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_comes_again_when_its_job_is_long_removed_has_no_second_effect() -> Result<()> {
+    let (database, broker) = (Postgres::shared().await?.database().await?, RabbitMq::shared().await?.vhost().await?);
+    // One at a time: what was published first is over when the next begins.
+    let short = [("LONGSHORE_AGENTS_KEEP_FINISHED", "1"), ("LONGSHORE_WORKER_SLOTS", "1")];
+    let stage = Stage::dressed_on(&database, &broker, &short).await?;
+    let producer = Producer::connect(&broker).await?;
+    let payload = json!({"log": stage.note_file()}).to_string();
+    let publish = || {
+        let properties = lapin::BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type("trial.work".into())
+            .with_message_id("order-7".into());
+        producer.publish(payload.as_bytes(), properties)
+    };
+    let starts = || stage.notes().iter().filter(|note| note.starts_with("start ")).count();
+    publish().await?;
+    until("it to run", PATIENCE, || async { (starts() == 1).then_some(()) }).await;
+    let left = || async { stage.http.get("/v1/jobs").await.ok()?.json().ok()?["jobs"].as_array().map(Vec::len) };
+    until("its job to be removed", PATIENCE, || async { (left().await? == 0).then_some(()) }).await;
+    publish().await?;
+    let after = stage.submit("trial.work", json!({"log": stage.note_file(), "fatal": true})).await?;
+    assert_eq!(stage.settled(&after).await?["state"], "failed");
+    assert_eq!((starts(), left().await), (2, Some(1)), "the second publish was no job: {:?}", stage.notes());
+    assert!(producer.dead().await.is_none(), "nor is it a dead message");
+    Ok(())
+}
+
 /// A plain AMQP client, as any language has one.
 struct Producer {
     channel: lapin::Channel,

@@ -203,7 +203,7 @@ const CALLS: &[Call] = &[
         path: "/v1/jobs/{id}",
         id: "getJob",
         tag: "jobs",
-        summary: "Where a job stands, with its attempts, its result or its error.",
+        summary: "Where a job stands, with its attempts, its result or its error. Finished jobs are kept for a while (agents.keep_finished).",
         parameters: &[query("wait", SECONDS, "Answer when it is settled, or after so many seconds."), KNOWN],
         body: None,
         answers: &[

@@ -1,6 +1,7 @@
-//! The uploaded files that a payload names, wherever in it: from now on no janitor takes them for unused. A kind's own code decides what
-//! it reads; here is only seen what looks like a [`longshore_sdk::Source::File`].
+//! The uploaded files that a payload names, wherever in it: as long as its job is there, no janitor takes them for unused. A kind's own
+//! code decides what it reads; here is only seen what looks like a [`longshore_sdk::Source::File`].
 
+use longshore_sdk::JobId;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -12,12 +13,12 @@ use crate::ledger::Answer;
 const MOST: usize = 1000;
 
 /// Marks them as used, before the job is written down: one that is removed meanwhile was removed before.
-pub(super) async fn keep(desk: &Desk<'_>, payload: &RawValue) -> Answer<()> {
+pub(super) async fn keep(desk: &Desk<'_>, job: JobId, payload: &RawValue) -> Answer<()> {
     let files = named(payload.get());
     if files.is_empty() {
         return Ok(());
     }
-    desk.api.ask(desk.api.ledger.use_files(desk.tenant, &files)).await
+    desk.api.ask(desk.api.ledger.use_files(desk.tenant, job, &files)).await
 }
 
 fn named(payload: &str) -> Vec<Uuid> {

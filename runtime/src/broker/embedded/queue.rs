@@ -50,6 +50,20 @@ struct Taker {
 }
 
 impl Message {
+    #[cfg(test)]
+    pub(super) fn whole(job: &longshore_sdk::wire::Envelope) -> Self {
+        Self {
+            place: 0,
+            kind: job.kind.clone(),
+            id: job.job.to_string(),
+            body: longshore_sdk::wire::encode(job).expect("it is not that large").into(),
+            correlation_id: None,
+            trace: None,
+            tenant: crate::tenant::Tenant::default().to_string(),
+            redelivered: false,
+        }
+    }
+
     pub(super) fn of(job: &JobMessage) -> Result<Self, BrokerError> {
         let (kind, correlation_id, trace) = (job.kind.clone(), job.correlation_id.clone(), job.trace.clone());
         Ok(Self {

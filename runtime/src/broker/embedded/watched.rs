@@ -1,6 +1,11 @@
-//! What a simulation does to a broker and asks it, which nobody else may: to lose everything, and what became of its messages.
+//! What a simulation does to a broker and asks it, which nobody else may: to lose everything, to take what a producer of its own
+//! publishes, and what became of its messages.
+
+use longshore_sdk::wire::Envelope;
 
 use super::Embedded;
+use super::queue::Message;
+use crate::broker::Lane;
 
 impl Embedded {
     /// Forgets all queues with what is on them, as a broker whose disk is wiped.
@@ -8,6 +13,13 @@ impl Embedded {
         let mut state = self.queues.lock();
         state.by_kind.clear();
         state.marks.clear();
+    }
+
+    /// Puts a job on its kind's queue as a producer does that bypasses the API; without a queue it is lost.
+    pub(crate) fn put_whole(&self, job: &Envelope) {
+        if let Some(lanes) = self.queues.lock().by_kind.get_mut(&job.kind) {
+            lanes.of(Lane::Normal).put(Message::whole(job));
+        }
     }
 
     /// The ids of the messages that were acknowledged since it was last asked.

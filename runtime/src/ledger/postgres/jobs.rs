@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::read::{self, JOB, int, text};
+use super::retention::WITH_THEM;
 use super::trail::noted;
 use super::webhooks::{tell, tell_of};
 use crate::job::state::State;
@@ -159,11 +160,9 @@ impl Postgres {
         // One statement: what belongs to a job goes with it or stays with it. In the order of ids, as all who lock many.
         let purge = "with gone as (delete from jobs where id in (select id from jobs where id = any($1) and state = 3 \
                 and not unannounced order by id for update) returning id, tenant), \
-             history as (delete from attempts a using gone where a.job = gone.id), \
-             keys as (delete from idempotency i using gone where i.job = gone.id), \
              tries as (delete from webhook_tries t using gone where t.delivery = gone.id), \
              deliveries as (delete from webhook_deliveries d using gone where d.id = gone.id)";
-        let sql = [purge, &noted(2, Deed::JobPurged, "id", "gone"), "select count(*) from gone"].concat();
+        let sql = [purge, WITH_THEM, &noted(2, Deed::JobPurged, "id", "gone"), "select count(*) from gone"].concat();
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
         let (name, address, request) = self.actor();
         let row = self.one(&sql, &[&ids, &name, &address, &request]).await?.expect("an aggregate answers one row");

@@ -5,7 +5,7 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("../../../migrations/postgres/0001_ledger.sql"),
     include_str!("../../../migrations/postgres/0002_idempotency.sql"),
     include_str!("../../../migrations/postgres/0003_unique_keys.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/postgres/0012_audit_log.sql"),
     include_str!("../../../migrations/postgres/0013_told_progress.sql"),
     include_str!("../../../migrations/postgres/0014_webhook_ends.sql"),
+    include_str!("../../../migrations/postgres/0015_retention.sql"),
 ];
 
 /// The version of the schema that this program works with.

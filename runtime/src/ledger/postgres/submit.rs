@@ -55,7 +55,7 @@ type Holders = HashMap<(Tenant, String), (JobId, Vec<u8>)>;
 
 /// Who has the keys that were asked for.
 #[derive(Default)]
-struct Keys {
+pub(super) struct Keys {
     idempotency: Holders,
     unique: Held,
 }
@@ -144,7 +144,7 @@ async fn take_keys(client: &impl GenericClient, jobs: &[NewJob]) -> Answer<Holde
 }
 
 /// Inserts those whose id is new.
-async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap<JobId, Job>> {
+pub(super) async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap<JobId, Job>> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.0).collect();
     let kinds: Vec<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
     let tenants: Vec<&str> = jobs.iter().map(|job| job.tenant.as_str()).collect();
@@ -185,7 +185,7 @@ async fn insert(client: &impl GenericClient, jobs: &[&NewJob]) -> Answer<HashMap
 }
 
 /// What each is told, in their order.
-async fn answers(
+pub(super) async fn answers(
     client: &impl GenericClient,
     jobs: &[NewJob],
     mut made: HashMap<JobId, Job>,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use longshore_sdk::JobId;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -113,23 +114,47 @@ impl Uploads for Postgres {
         self.query(sql, &[&id]).await.map(drop)
     }
 
-    async fn use_files(&self, of: &Tenant, files: &[Uuid]) -> Answer<()> {
-        let sql =
-            "update files set used_at = now() where id = any($1) and tenant = $2 and used_at is null and not doomed";
-        self.query(sql, &[&files, &of.as_str()]).await.map(drop)
+    async fn use_files(&self, of: &Tenant, job: JobId, files: &[Uuid]) -> Answer<()> {
+        // Locked against the janitor alone: many jobs may name one file at once.
+        let sql = "with named as (select id from files where id = any($1) and tenant = $2 and not doomed order by id for key share), \
+             noted as (insert into file_uses (file, job) select id, $3 from named on conflict do nothing) \
+             update files f set used_at = now() from named n where f.id = n.id and f.used_at is null and not f.doomed";
+        self.query(sql, &[&files, &of.as_str(), &job.0]).await.map(drop)
     }
 
     async fn expired_files(&self, unused: Option<Duration>, limit: usize) -> Answer<Vec<(Tenant, Uuid)>> {
-        let sql = "update files set doomed = true where id in (select id from files where used_at is null \
-                and (doomed or created_at <= now() - $1::bigint * interval '1 ms') order by created_at limit $2 for update) \
-             returning tenant, id";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.query(sql, &[&unused.map(long_ms), &limit]).await?;
+        if let Some(unused) = unused {
+            self.doom_unnamed(long_ms(unused), limit).await?;
+        }
+        let rows = self.query("select tenant, id from files where doomed order by id limit $1", &[&limit]).await?;
         Ok(rows.iter().map(|row| (read::tenant(row), row.get("id"))).collect())
     }
 
     async fn forget_file(&self, id: Uuid) -> Answer<()> {
-        self.query("delete from files where id = $1 and doomed", &[&id]).await.map(drop)
+        let sql = "with gone as (delete from files where id = $1 and doomed returning id) \
+             delete from file_uses u using gone where u.file = gone.id";
+        self.query(sql, &[&id]).await.map(drop)
+    }
+}
+
+impl Postgres {
+    /// First those that are old are locked, then it is seen who names them: whoever named one meanwhile is seen too.
+    async fn doom_unnamed(&self, unused_ms: i64, limit: i64) -> Answer<()> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let old = "select id from files where not doomed and coalesce(used_at, created_at) <= now() - $1::bigint * interval '1 ms' \
+             order by coalesce(used_at, created_at) limit $2 for update skip locked";
+        let old = transaction.query(&transaction.prepare_cached(old).await?, &[&unused_ms, &limit]).await?;
+        let old: Vec<Uuid> = old.iter().map(|row| row.get("id")).collect();
+        // Of jobs that never came, or are gone.
+        let idle = "delete from file_uses u where u.file = any($1) and u.noted_at <= now() - $2::bigint * interval '1 ms' \
+             and not exists (select from jobs j where j.id = u.job)";
+        transaction.execute(&transaction.prepare_cached(idle).await?, &[&old, &unused_ms]).await?;
+        let doom = "update files f set used_at = now(), doomed = not exists (select from file_uses u where u.file = f.id) \
+             where f.id = any($1)";
+        transaction.execute(&transaction.prepare_cached(doom).await?, &[&old]).await?;
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::columns::{self, Columns, Head, Id, moment};
+use super::retention::leave_behind;
 use super::trail;
 use super::unique;
 use super::webhooks::tell;
@@ -160,12 +161,8 @@ pub(super) fn purge(db: &Connection, now: i64, jobs: &[JobId], by: Option<&Actor
             columns::rows(db, sql, [Id(job.0)], |row| Ok((row.get(0)?, row.get(1)?)))?.pop();
         let Some((seq, tenant)) = gone else { continue };
         trail::note(db, now, by, &tenant, Deed::JobPurged, &job.to_string())?;
-        forget(db, seq)?;
-        for sql in [
-            "delete from idempotency where job = ?1",
-            "delete from webhook_tries where delivery = ?1",
-            "delete from webhook_deliveries where id = ?1",
-        ] {
+        leave_behind(db, now, *job, seq)?;
+        for sql in ["delete from webhook_tries where delivery = ?1", "delete from webhook_deliveries where id = ?1"] {
             db.prepare_cached(sql)?.execute([Id(job.0)])?;
         }
         purged += 1;

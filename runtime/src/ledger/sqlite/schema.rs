@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::ledger::{Answer, LedgerError};
 
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
     include_str!("../../../migrations/sqlite/0003_unique_keys.sql"),
@@ -23,6 +23,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/sqlite/0012_audit_log.sql"),
     include_str!("../../../migrations/sqlite/0013_told_progress.sql"),
     include_str!("../../../migrations/sqlite/0014_webhook_ends.sql"),
+    include_str!("../../../migrations/sqlite/0015_retention.sql"),
 ];
 
 /// How long a call waits for another process that writes the same file (a migration, a backup).

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use longshore_sdk::JobId;
 use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
@@ -93,22 +94,41 @@ fn expired(db: &Connection, now: i64, limit: usize) -> Answer<Vec<Upload>> {
     Ok(found)
 }
 
-fn use_files(db: &Connection, now: i64, of: &Tenant, files: &[Uuid]) -> Answer<()> {
-    let sql = "update files set used_at = ?3 where id = ?1 and tenant = ?2 and used_at is null and doomed = 0";
+fn use_files(db: &Connection, now: i64, of: &Tenant, job: JobId, files: &[Uuid]) -> Answer<()> {
+    let named = "update files set used_at = coalesce(used_at, ?3) where id = ?1 and tenant = ?2 and doomed = 0";
+    let noted = "insert into file_uses (file, job, noted_at) values (?1, ?2, ?3) on conflict do nothing";
     for file in files {
-        db.prepare_cached(sql)?.execute((Id(*file), of, now))?;
+        if db.prepare_cached(named)?.execute((Id(*file), of, now))? == 1 {
+            db.prepare_cached(noted)?.execute((Id(*file), Id(job.0), now))?;
+        }
     }
     Ok(())
 }
 
 fn expired_files(db: &Connection, now: i64, unused: Option<Duration>, limit: usize) -> Answer<Vec<(Tenant, Uuid)>> {
-    let before = unused.map(|age| now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
-    let sql = "update files set doomed = 1 where id in (select id from files where used_at is null \
-         and (doomed or created_at <= ?1) order by created_at limit ?2) returning tenant, id";
-    columns::rows(db, sql, (before, count(limit)), |row| {
+    if let Some(age) = unused {
+        doom_unnamed(db, now, now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)), limit)?;
+    }
+    let sql = "select tenant, id from files where doomed = 1 order by id limit ?1";
+    columns::rows(db, sql, [count(limit)], |row| {
         let Id(id) = row.get(1)?;
         Ok((row.get(0)?, id))
     })
+}
+
+fn doom_unnamed(db: &Connection, now: i64, before: i64, limit: usize) -> Answer<()> {
+    let old = "select id from files where doomed = 0 and coalesce(used_at, created_at) <= ?1 \
+         order by coalesce(used_at, created_at) limit ?2";
+    let old: Vec<Id> = columns::rows(db, old, (before, count(limit)), |row| row.get(0))?;
+    for id in &old {
+        // Of jobs that never came, or are gone.
+        let idle = "delete from file_uses where file = ?1 and noted_at <= ?2 \
+             and not exists (select 1 from jobs j where j.id = file_uses.job)";
+        db.prepare_cached(idle)?.execute((id, before))?;
+        let doom = "update files set used_at = ?2, doomed = not exists (select 1 from file_uses u where u.file = ?1) where id = ?1";
+        db.prepare_cached(doom)?.execute((id, now))?;
+    }
+    Ok(())
 }
 
 fn uploads(db: &Connection, which: &str, params: impl Params) -> Answer<Vec<Upload>> {
@@ -179,9 +199,9 @@ impl Uploads for Sqlite {
         self.write(move |db, now| Ok(db.prepare_cached(sql)?.execute((Id(id), now)).map(drop)?)).await
     }
 
-    async fn use_files(&self, of: &Tenant, files: &[Uuid]) -> Answer<()> {
+    async fn use_files(&self, of: &Tenant, job: JobId, files: &[Uuid]) -> Answer<()> {
         let (of, files) = (of.clone(), files.to_vec());
-        self.write(move |db, now| use_files(db, now, &of, &files)).await
+        self.write(move |db, now| use_files(db, now, &of, job, &files)).await
     }
 
     async fn expired_files(&self, unused: Option<Duration>, limit: usize) -> Answer<Vec<(Tenant, Uuid)>> {
@@ -189,7 +209,12 @@ impl Uploads for Sqlite {
     }
 
     async fn forget_file(&self, id: Uuid) -> Answer<()> {
-        let sql = "delete from files where id = ?1 and doomed";
-        self.write(move |db, _| Ok(db.prepare_cached(sql)?.execute([Id(id)]).map(drop)?)).await
+        let forget = move |db: &Connection, _| {
+            if db.prepare_cached("delete from files where id = ?1 and doomed")?.execute([Id(id)])? == 1 {
+                db.prepare_cached("delete from file_uses where file = ?1")?.execute([Id(id)])?;
+            }
+            Ok(())
+        };
+        self.write(forget).await
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use longshore_runtime::ledger::uploads::{Dooming, Hold, NewUpload, Stand, Upload};
 use longshore_runtime::ledger::{File, Ledger};
 use longshore_runtime::storage::draft::Draft;
+use longshore_sdk::JobId;
 use longshore_tests::until::until;
 use uuid::Uuid;
 
-use super::steps::{LONG, SHORT, SOON};
+use super::steps::{LONG, SHORT, SOON, queued};
 
 const ANY: u64 = u64::MAX;
 
@@ -138,7 +139,7 @@ pub(super) async fn what_is_doomed_is_shown_to_nobody_and_forgotten_when_its_byt
     for done in [&whole, &used] {
         assert!(ledger.finish_upload(&file(done), LONG).await.unwrap());
     }
-    ledger.use_files(&used.tenant, &[used.id]).await.unwrap();
+    ledger.use_files(&used.tenant, JobId::fresh(), &[used.id]).await.unwrap();
     assert_eq!(ledger.doom_upload(used.id).await.unwrap(), Dooming::InUse);
     for gone in [&open, &whole] {
         assert!(matches!(ledger.doom_upload(gone.id).await.unwrap(), Dooming::Doomed(upload) if upload.id == gone.id));
@@ -180,7 +181,8 @@ pub(super) async fn a_file_that_no_job_names_expires_and_one_that_is_named_stays
     assert_eq!(ledger.expired_files(Some(LONG), 9).await.unwrap(), []);
     assert_eq!(ledger.expired_files(None, 9).await.unwrap(), [], "never means never");
     // The second is another tenant's: naming it changes nothing.
-    ledger.use_files(&named.tenant, &[named.id, foreign.id]).await.unwrap();
+    let job = queued(&*ledger).await;
+    ledger.use_files(&named.tenant, job, &[named.id, foreign.id]).await.unwrap();
     let both = || async {
         let mut gone = ledger.expired_files(Some(SHORT), 9).await.unwrap();
         gone.sort_by_key(|(tenant, _)| tenant.to_string());
@@ -189,7 +191,7 @@ pub(super) async fn a_file_that_no_job_names_expires_and_one_that_is_named_stays
     let gone = until("two to expire", SOON, both).await;
     assert_eq!(gone, [(unused.tenant.clone(), unused.id), (foreign.tenant.clone(), foreign.id)]);
     assert_eq!(ledger.file(unused.id).await.unwrap(), None);
-    ledger.use_files(&unused.tenant, &[unused.id]).await.unwrap();
+    ledger.use_files(&unused.tenant, job, &[unused.id]).await.unwrap();
     assert_eq!(ledger.expired_files(None, 9).await.unwrap().len(), 2, "too late to be used");
     for (_, id) in gone {
         ledger.forget_file(id).await.unwrap();
