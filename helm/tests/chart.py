@@ -46,7 +46,7 @@ FULL = {
               "extraVolumeMounts": [{"name": "in", "mountPath": "/in", "readOnly": True}]},
     },
     "api": {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}, "tls": {"existingSecret": "door"}},
-    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"}},
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s", "existingSecret": "prometheus-key"}},
     "traces": {"endpoint": "http://collector:4318", "existingSecret": "collector"},
     "global": {"of": "an umbrella chart"},
 }

@@ -219,6 +219,11 @@ def the_operator_is_pointed_at_every_server_pod_and_no_other(helm):
         assert hit == server, owner["metadata"]["name"]
         own = {port["name"] for port in container(template).get("ports", [])} & ports
         assert len(own) == server, f"{owner['metadata']['name']} is scraped at {own}"
+    # A worker's own port knows no keys.
+    keys = {one["port"]: one.get("authorization", {}).get("credentials") for one in spec["podMetricsEndpoints"]}
+    assert keys == {"http": {"name": "prometheus-key", "key": "api-key"}, "probes": None}, keys
+    open_to_all, = kind(helm.render(least(metrics={"podMonitor": {"enabled": True}})), "PodMonitor")
+    assert not any("authorization" in one for one in open_to_all["spec"]["podMetricsEndpoints"])
     helm.refuses(least(metrics={"podMonitor": {"interval": "often"}}), "interval")
 
 

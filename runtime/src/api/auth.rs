@@ -45,6 +45,8 @@ pub struct AuthSettings {
     pub anonymous: Anonymous,
     /// Whether everybody who reaches a server that listens to other machines may be trusted without a key. Default: no.
     pub trusted_network: bool,
+    /// Whether `/metrics` of the API needs no key, though it counts the work of all tenants together. Default: yes.
+    pub open_metrics: bool,
     /// A key's row is looked at again after so long: a revoke takes effect within it. Default 5 s.
     #[serde(with = "seconds")]
     pub key_cache: Duration,
@@ -62,6 +64,7 @@ impl Default for AuthSettings {
         Self {
             anonymous: Anonymous::Loopback,
             trusted_network: false,
+            open_metrics: true,
             key_cache: Duration::from_secs(4),
             rotation_overlap: Duration::from_secs(24 * 3600),
             noted_refusals: 60,
@@ -193,6 +196,11 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
     // A path or a method that there is not is nobody's secret, and no handler runs.
     let Some(need) = template.as_ref().and_then(|path| needs::of(method(&request), path.as_str())) else {
         return next.run(request).await;
+    };
+    let need = match need {
+        Need::Figures if api.auth.settings.open_metrics => Need::Nothing,
+        Need::Figures => Need::House(Scope::Read),
+        need => need,
     };
     if need == Need::Nothing {
         return next.run(request).await;

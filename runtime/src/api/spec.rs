@@ -135,7 +135,7 @@ fn need(call: &Call) -> Need {
 
 /// The statuses of a call's problems.
 fn refused(call: &Call) -> impl Iterator<Item = u16> {
-    let kept: &[u16] = if need(call) == Need::Nothing { &[] } else { &KEPT };
+    let kept: &[u16] = if matches!(need(call), Need::Nothing | Need::Figures) { &[] } else { &KEPT };
     call.refusals.iter().chain(kept).chain(&calls::ALWAYS).copied()
 }
 
@@ -143,6 +143,10 @@ fn refused(call: &Call) -> impl Iterator<Item = u16> {
 fn admission(need: Need) -> String {
     match need {
         Need::Nothing => "Open to everybody: it shows nobody's work.".to_owned(),
+        Need::Figures => {
+            "Open to everybody, unless auth.open_metrics says otherwise: then it needs the scope `read` of an operator."
+                .to_owned()
+        }
         Need::Scope(scope) => format!("Needs the scope `{}`, and is about the caller's own tenant.", scope.word()),
         Need::House(scope) => {
             format!("Needs the scope `{}` and the tenant `default`: it is about what all tenants share.", scope.word())
@@ -153,7 +157,7 @@ fn admission(need: Need) -> String {
 /// What a caller must bring: a key with this scope, or nothing.
 fn security(need: Need) -> Value {
     match need {
-        Need::Nothing => json!([]),
+        Need::Nothing | Need::Figures => json!([]),
         Need::Scope(scope) | Need::House(scope) => json!([{"key": [scope.word()]}]),
     }
 }

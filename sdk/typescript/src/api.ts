@@ -74,7 +74,7 @@ export interface paths {
         };
         /**
          * Metrics in Prometheus' text format.
-         * @description Open to everybody: it shows nobody's work.
+         * @description Open to everybody, unless auth.open_metrics says otherwise: then it needs the scope `read` of an operator.
          */
         get: operations["metrics"];
         put?: never;

@@ -7,13 +7,15 @@ use crate::keys::Scope;
 pub(in crate::api) enum Need {
     /// Open to everybody: it shows nobody's work.
     Nothing,
+    /// Open as well, unless `auth.open_metrics` closes it: then it takes what the queues take.
+    Figures,
     /// This scope, and then it acts for the caller's own tenant.
     Scope(Scope),
     /// This scope and the tenant `default`: it shows what all tenants share.
     House(Scope),
 }
 
-use Need::{House, Nothing, Scope as Of};
+use Need::{Figures, House, Nothing, Scope as Of};
 use Scope::{Admin, Cancel, Read, Submit};
 
 /// Every call.
@@ -66,7 +68,7 @@ pub(in crate::api) const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/docs", Nothing),
     ("GET", "/healthz", Nothing),
     ("GET", "/readyz", Nothing),
-    ("GET", "/metrics", Nothing),
+    ("GET", "/metrics", Figures),
 ];
 
 /// What a call needs; `None` for one that there is not.
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn only_probes_and_descriptions_are_open() {
-        let open = NEEDS.iter().filter(|(.., need)| *need == Nothing).map(|(_, path, _)| *path);
+        let open = NEEDS.iter().filter(|(.., need)| matches!(need, Nothing | Figures)).map(|(_, path, _)| *path);
         assert!(open.clone().count() == 6 && open.clone().all(|path| !path.starts_with("/v1/")));
     }
 }

@@ -65,3 +65,26 @@ async fn the_key_of_the_first_start_is_its_owners_alone_and_is_in_no_log() -> Re
     ensure!(!told.iter().any(holds), "the key is told somewhere");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_are_closed_are_an_operators_alone() -> Result<()> {
+    let closed = [("LONGSHORE_AUTH_ANONYMOUS", "never"), ("LONGSHORE_AUTH_OPEN_METRICS", "false")];
+    let stage = Stage::embedded_with(&closed).await?;
+    let house = operator(&stage)?;
+    let key = async |request: Value| {
+        let made = house.post("/v1/keys", &request).await?.expect(201)?.json()?;
+        Ok::<_, anyhow::Error>(stage.http.clone().with_key(made["key"].as_str().context("no key")?))
+    };
+    let tenants = key(json!({"name": "north", "tenant": "north", "scopes": ["admin"]})).await?;
+    let writers = key(json!({"name": "ci", "scopes": ["submit"]})).await?;
+    let prometheus = key(json!({"name": "prometheus", "scopes": ["read"]})).await?;
+    stage.http.get("/metrics").await?.expect(401)?;
+    for other in [&tenants, &writers] {
+        let refused = other.get("/metrics").await?.expect(403)?;
+        ensure!(!refused.text.contains("longshore_jobs"), "{refused:?}");
+    }
+    ensure!(prometheus.get("/metrics").await?.expect(200)?.text.contains("longshore_"));
+    // What keeps a load balancer going is open still.
+    stage.http.get("/healthz").await?.expect(200)?;
+    Ok(())
+}
