@@ -70,6 +70,18 @@ impl S3 {
         all.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }
 
+    /// The same with its storage in this bucket, under `jobs`.
+    pub fn storage_in(&self, bucket: &str) -> Vec<(String, String)> {
+        let location = ("LONGSHORE_STORAGE_LOCATION".to_owned(), format!("s3://{bucket}/jobs"));
+        self.variables().into_iter().chain([location]).collect()
+    }
+
+    /// All that lies in a bucket, whole or still coming.
+    pub async fn everything(&self, bucket: &str) -> Result<Vec<String>> {
+        let (objects, open) = self.names(bucket).await?;
+        Ok(objects.into_iter().chain(open).collect())
+    }
+
     /// The names in a bucket, those of objects first, then those of multipart uploads that are still open.
     pub async fn names(&self, bucket: &str) -> Result<(Vec<String>, Vec<String>)> {
         let objects = self.http.get(&format!("/{bucket}?list-type=2")).await?.expect(200)?;

@@ -55,6 +55,11 @@ impl Stage {
         Ok(Stage { http, dir, database_url: None, front, workers: vec![] })
     }
 
+    /// Variables as they are passed on.
+    pub fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
+        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
     /// An API and one worker on the shared PostgreSQL and RabbitMQ, in a database and a virtual host of their own.
     pub async fn servers() -> Result<Stage> {
         let database = Postgres::shared().await?.database().await?;

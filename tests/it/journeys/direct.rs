@@ -21,11 +21,8 @@ async fn in_a_bucket() -> Result<Stage> {
 }
 
 async fn in_this_bucket(bucket: &str, settings: &[(&str, &str)]) -> Result<Stage> {
-    let variables = S3::shared().await?.variables();
-    let location = format!("s3://{bucket}/jobs");
-    let mut all: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    all.push(("LONGSHORE_STORAGE_LOCATION", &location));
-    Stage::embedded_with(&[&all, settings].concat()).await
+    let variables = S3::shared().await?.storage_in(bucket);
+    Stage::embedded_with(&[&Stage::borrowed(&variables), settings].concat()).await
 }
 
 async fn begin(stage: &Stage, bytes: usize) -> Result<(String, String)> {

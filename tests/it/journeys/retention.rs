@@ -62,12 +62,7 @@ async fn a_job_that_ended_long_ago_goes_with_its_outputs_and_its_inputs() -> Res
 async fn it_does_on_servers_and_in_a_bucket_too() -> Result<()> {
     let server = S3::shared().await?;
     let bucket = server.bucket().await?;
-    let (location, variables) = (format!("s3://{bucket}/jobs"), server.variables());
-    let mut all: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    all.push(("LONGSHORE_STORAGE_LOCATION", &location));
-    let names = async |_: &Stage| {
-        let (objects, open) = server.names(&bucket).await?;
-        Ok(objects.into_iter().chain(open).collect())
-    };
-    goes_with_all_that_is_its_own(Stage::servers_with(&[&SHORT[..], &all].concat()).await?, names).await
+    let variables = server.storage_in(&bucket);
+    let stage = Stage::servers_with(&[&SHORT[..], &Stage::borrowed(&variables)].concat()).await?;
+    goes_with_all_that_is_its_own(stage, async |_: &Stage| server.everything(&bucket).await).await
 }

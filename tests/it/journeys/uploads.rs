@@ -38,8 +38,7 @@ impl Nodes {
         if in_a_bucket {
             let server = S3::shared().await?;
             let name = server.bucket().await?;
-            variables = server.variables();
-            variables.push(("LONGSHORE_STORAGE_LOCATION".to_owned(), format!("s3://{name}/jobs")));
+            variables = server.storage_in(&name);
             bucket = Some((server, name));
         }
         let start = async || {
@@ -218,12 +217,6 @@ async fn what_nobody_finishes_or_uses_expires_with_its_bytes() -> Result<()> {
 async fn what_nobody_finishes_or_uses_expires_in_a_bucket_too() -> Result<()> {
     let server = S3::shared().await?;
     let bucket = server.bucket().await?;
-    let (location, variables) = (format!("s3://{bucket}/jobs"), server.variables());
-    let mut all: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    all.push(("LONGSHORE_STORAGE_LOCATION", &location));
-    let names = async |_: &Stage| {
-        let (objects, open) = server.names(&bucket).await?;
-        Ok(objects.into_iter().chain(open).collect())
-    };
-    expires(&all, names).await
+    let variables = server.storage_in(&bucket);
+    expires(&Stage::borrowed(&variables), async |_: &Stage| server.everything(&bucket).await).await
 }
