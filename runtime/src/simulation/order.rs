@@ -31,15 +31,19 @@ impl World {
 impl Process {
     /// The broker has taken a message of this job from this process.
     pub(super) fn has_published(&self, job: JobId) {
-        self.published.lock().unwrap().insert(job);
+        *self.published.lock().unwrap().entry(job).or_default() += 1;
         self.world.carried.lock().unwrap().insert(job);
     }
 
-    /// This process is about to say that these jobs are on the road.
+    /// This process is about to say that these jobs are on the road. Its relay and its reconciler may each have published one, and
+    /// then each says so.
     pub(super) fn look_at_marks(&self, jobs: &[(JobId, i64)]) {
         let mut published = self.published.lock().unwrap();
         for (job, version) in jobs {
-            if !published.remove(job) {
+            let times = published.get_mut(job).filter(|times| **times > 0);
+            if let Some(times) = times {
+                *times -= 1;
+            } else {
                 let what = format!("{job} at version {version}, by {}", self.name);
                 self.world.find("marked as published, and no broker has taken it", what);
             }

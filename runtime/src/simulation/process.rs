@@ -1,7 +1,7 @@
 //! A process of the simulation: what it asks of others passes here and meets its fate. Killed, it is not gone but stands still for ever:
 //! its deliveries come again, and nobody outside can tell the difference.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(super) struct Process {
     pub(super) stop: Stop,
     pub(super) dead: CancellationToken,
     pub(super) gate: Gate,
-    /// Jobs that the broker took from it, and that it has not marked since.
-    pub(super) published: Mutex<BTreeSet<JobId>>,
+    /// How often the broker took a job from it that it has not marked since.
+    pub(super) published: Mutex<BTreeMap<JobId, u32>>,
     /// [`super::bug::Bug::OutboxByCursor`]
     pub(super) cursor: Mutex<Option<JobId>>,
     line: Mutex<CancellationToken>,
